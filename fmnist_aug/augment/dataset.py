@@ -1,0 +1,145 @@
+"""`AugmentedDataset`: any map-style data set, augmented by draw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from fmnist_aug.augment.per_image import apply_seeded, compose
+from fmnist_aug.augment.policies import Policy, get_policy
+from fmnist_aug.errors import DataError, UsageError
+from fmnist_aug.labels import find_labels
+from fmnist_aug.plan import ConfusionPlan
+
+if TYPE_CHECKING:
+    from albumentations import Compose
+
+
+class AugmentedDataset(Dataset[tuple[Any, Any]]):
+    """Wraps a data set so that regular draws get one augmentation and extra draws another on top.
+
+    Meant for the indices of an `AugmentationSampler`; a plain index counts as a regular draw of
+    epoch 0. What happens to an image depends on (seed, epoch, index, copy) alone, so it is the
+    same for any number of workers.
+
+    Args:
+        dataset: map-style, giving (image, label, …). The image may be uint8 (H, W, C) or (H, W),
+            a PIL image, or a tensor (C, H, W), uint8 or float in 0–1. Put normalisation into
+            ``transform``, not before.
+        targeted: for extra draws: a policy's name, a `Policy`, a `ConfusionPlan` (its policy is
+            taken), an albumentations ``Compose``, or None.
+        base: for all draws, likewise.
+        seed: another seed gives other augmentations.
+        transform: what makes the network's input of the augmented image, uint8 (H, W, C); by
+            default a float32 tensor (C, H, W) in 0–1.
+
+    Raises:
+        UsageError: an unknown policy, or a negative seed.
+        DataError: when an image is drawn that is none of the above.
+
+    >>> data = [(np.zeros((28, 28, 1), np.uint8), 6)]
+    >>> image, label = AugmentedDataset(data, "buttons", base="flip")[0]
+    >>> image.shape, label
+    (torch.Size([1, 28, 28]), 6)
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        targeted: str | Policy | ConfusionPlan | Compose | None = None,
+        *,
+        base: str | Policy | ConfusionPlan | Compose | None = None,
+        seed: int = 0,
+        transform: Callable[[NDArray[np.uint8]], Any] | None = None,
+    ) -> None:
+        if seed < 0:
+            raise UsageError(f"seed must not be negative, but is {seed}")
+        self.dataset = dataset
+        self.targeted = _resolve(targeted)
+        self.base = _resolve(base)
+        self.seed = seed
+        self.transform = transform or to_float_tensor
+        self._pipelines: dict[tuple[bool, int, int], Compose] = {}
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """The labels int64 (N,), for samplers; no image is decoded."""
+        return find_labels(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        """The augmented image, then whatever else the wrapped data set gives."""
+        item = self.dataset[int(index)]
+        image = to_uint8_array(item[0])
+        copy = getattr(index, "copy", 0)
+        key = (self.seed, getattr(index, "epoch", 0), int(index) % len(self), copy)
+        for stage, extra in enumerate((False, True)):
+            pipeline = self._pipeline(extra, image.shape[0], image.shape[1])
+            if pipeline is not None and (copy or not extra):
+                image = apply_seeded(pipeline, image, (*key, stage))
+        return self.transform(image), *item[1:]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # pipelines are made again in each worker: they hold generators that must not be shared
+        return {**self.__dict__, "_pipelines": {}}
+
+    def _pipeline(self, extra: bool, height: int, width: int) -> Compose | None:
+        choice = self.targeted if extra else self.base
+        if not isinstance(choice, Policy):
+            return choice
+        if not choice.operations:
+            return None
+        key = extra, height, width
+        if key not in self._pipelines:
+            self._pipelines[key] = compose(choice, (height, width))
+        return self._pipelines[key]
+
+
+def to_float_tensor(image: NDArray[np.uint8]) -> Tensor:
+    """uint8 (H, W, C) to float32 (C, H, W) in 0–1."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float() / 255
+
+
+def to_uint8_array(image: Any) -> NDArray[np.uint8]:
+    """An image of any common kind as uint8 (H, W, C).
+
+    Raises:
+        DataError: the image is of no kind that is known, or was normalised already.
+    """
+    if isinstance(image, Tensor):
+        if image.ndim not in (2, 3):
+            raise DataError(f"an image tensor must be (C, H, W) or (H, W), not {image.shape}")
+        if image.is_floating_point():
+            if image.min() < 0 or image.max() > 1:
+                raise DataError(
+                    "float images must lie in 0–1, but these go from "
+                    f"{image.min():.3g} to {image.max():.3g}; move normalisation into "
+                    "AugmentedDataset(transform=…)"
+                )
+            image = (image * 255).round().to(torch.uint8)
+        array: NDArray[Any] = image.cpu().numpy()
+        array = array.transpose(1, 2, 0) if array.ndim == 3 else array
+    else:
+        array = np.asarray(image)
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.dtype != np.uint8 or array.ndim != 3:
+        raise DataError(
+            f"can't augment a {type(image).__name__} of {array.dtype} {array.shape}; images must "
+            "be uint8 (H, W, C), PIL images, or tensors (C, H, W)"
+        )
+    return array
+
+
+def _resolve(choice: str | Policy | ConfusionPlan | Compose | None) -> Policy | Compose:
+    if isinstance(choice, ConfusionPlan):
+        choice = choice.policy
+    return get_policy(choice or "none") if choice is None or isinstance(choice, str) else choice

@@ -1,0 +1,225 @@
+"""A trained network with everything needed to use it, and its checkpoint file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fmnist_aug.errors import CheckpointError, DataError, FmnistAugError
+from fmnist_aug.files import write_bytes
+from fmnist_aug.models import create_model
+
+SCHEMA = 1
+VIEWS = ("identity", "flip")
+BATCH_SIZE = 500
+"""Images at a time when predicting; one size everywhere, so that results repeat to the bit."""
+
+
+@dataclass(frozen=True)
+class CheckpointHeader:
+    """What must be known besides the weights.
+
+    Attributes:
+        model: the network's name, for `create_model`.
+        class_names: one name a logit.
+        image_size: height and width in pixels.
+        mean: of each channel, on the scale 0–255; subtracted first.
+        std: of each channel, on the scale 0–255; divided by.
+        views: test-time views whose logits are averaged.
+        card: name of the data set that it was trained on.
+        fingerprint: SHA-256 of the training data.
+    """
+
+    model: str
+    class_names: tuple[str, ...]
+    image_size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    views: tuple[str, ...]
+    card: str = ""
+    fingerprint: str = ""
+
+
+class Classifier:
+    """Predicts classes of uint8 images; normalisation and test-time views are its own.
+
+    Args:
+        model: a network that takes normalised (N, C, H, W).
+        header: how images are prepared for it.
+        device: where it runs.
+    """
+
+    def __init__(self, model: nn.Module, header: CheckpointHeader, device: str = "cpu") -> None:
+        self.header = header
+        self.device = torch.device(device)
+        self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.normalise = Normalisation(header.mean, header.std, self.device)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name a class, in the order of the columns of the predictions."""
+        return self.header.class_names
+
+    def predict_logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Logits float32 (N, classes), averaged over the test-time views, in float32 precision.
+
+        Args:
+            images: uint8 (N, H, W, C) or (N, H, W), 0–255, of the size trained on.
+
+        Raises:
+            DataError: the images have another type, size or number of channels.
+        """
+        images = self._check(images)
+        was_training = self.model.training
+        self.model.eval()
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(images), BATCH_SIZE):
+                batch = torch.from_numpy(images[start : start + BATCH_SIZE]).to(self.device)
+                inputs = self.normalise(batch.permute(0, 3, 1, 2))
+                total: Tensor = self.model(inputs).float()
+                if "flip" in self.header.views:
+                    total = (total + self.model(inputs.flip(3)).float()) / 2
+                parts.append(total.cpu().numpy())
+        self.model.train(was_training)
+        if not parts:
+            return np.zeros((0, len(self.class_names)), np.float32)
+        return np.concatenate(parts)
+
+    def predict_proba(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities float32 (N, classes): the softmax of `predict_logits`."""
+        return softmax(self.predict_logits(images))
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Class indices int64 (N,)."""
+        return np.asarray(self.predict_logits(images).argmax(axis=1))
+
+    def save(self, path: Path) -> None:
+        """Write weights and header as one safetensors file.
+
+        Raises:
+            RunFolderError: the file can't be written.
+        """
+        write_tensors(path, self.model.state_dict(), "classifier", asdict(self.header))
+
+    def _check(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        images = np.asarray(images)
+        if images.ndim == 3:
+            images = images[..., None]
+        expected = (*self.header.image_size, len(self.header.mean))
+        if images.dtype != np.uint8 or images.shape[1:] != expected:
+            raise DataError(
+                f"this classifier takes uint8 images (N, {expected[0]}, {expected[1]}, "
+                f"{expected[2]}), not {images.dtype} {images.shape}"
+            )
+        return images if images.flags.writeable else images.copy()  # torch wants writable arrays
+
+
+class Normalisation:
+    """From uint8 or float 0–255 to float with mean 0 and standard deviation 1 a channel.
+
+    Args:
+        mean: of each channel, on the scale 0–255.
+        std: of each channel, on the scale 0–255.
+        device: where the images are.
+    """
+
+    def __init__(
+        self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
+    ) -> None:
+        self.mean = torch.tensor(mean, device=device).view(1, -1, 1, 1)
+        self.std = torch.tensor(std, device=device).view(1, -1, 1, 1)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Normalise (N, C, H, W) into channels-last float32."""
+        inputs: Tensor = (images.float() - self.mean) / self.std
+        return inputs.contiguous(memory_format=torch.channels_last)
+
+
+def load_classifier(path: str | Path, device: str = "cpu") -> Classifier:
+    """Read a checkpoint that this package wrote; no code in it is ever run.
+
+    Args:
+        path: a ``.safetensors`` file.
+        device: where to run it.
+
+    Raises:
+        CheckpointError: the file is missing, cut, not ours, or doesn't fit the network it names.
+    """
+    path = Path(path)
+    tensors, kind, value = read_tensors(path)
+    if kind != "classifier":
+        raise CheckpointError(f"{path} holds no trained classifier")
+    try:
+        fields: dict[str, Any] = {
+            key: tuple(item) if isinstance(item, list) else item for key, item in value.items()
+        }
+        header = CheckpointHeader(**fields)
+        if not set(header.views) <= set(VIEWS):
+            raise ValueError(f"unknown test-time views {header.views}")
+        with torch.random.fork_rng():
+            model = create_model(
+                header.model, len(header.class_names), len(header.mean), header.image_size
+            )
+        model.load_state_dict(tensors)
+    except (TypeError, ValueError, RuntimeError, FmnistAugError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{path} doesn't fit this version: {reason[:300]}") from error
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+        raise CheckpointError(f"{path} holds weights that are not finite; train again")
+    return Classifier(model, header, device)
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], kind: str, header: Any) -> None:
+    """Write tensors and a JSON header as one safetensors file, whole or not at all."""
+    from safetensors.torch import save
+
+    # row-major copies: safetensors stores no strides
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    metadata = {
+        "format": "fmnist-aug",
+        "schema": str(SCHEMA),
+        "kind": kind,
+        "header": json.dumps(header, allow_nan=False),
+    }
+    write_bytes(path, save(plain, metadata))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], str, Any]:
+    """Read what `write_tensors` wrote: tensors, kind and header.
+
+    Raises:
+        CheckpointError: the file is missing, cut, or not ours.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot read checkpoint {path}: {error}") from error
+    if metadata.get("format") != "fmnist-aug":
+        raise CheckpointError(f"{path} was not written by fmnist-aug")
+    if metadata.get("schema") != str(SCHEMA):
+        raise CheckpointError(
+            f"{path} has schema {metadata.get('schema')}, this version reads {SCHEMA}; use the "
+            "fmnist-aug that wrote it"
+        )
+    try:
+        return tensors, metadata["kind"], json.loads(metadata["header"])
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{path} has a damaged header ({error!r})") from error
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Softmax over the last axis, float32."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))

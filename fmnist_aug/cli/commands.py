@@ -1,0 +1,347 @@
+"""The commands that train, measure and compare."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fmnist_aug.cli.options import (
+    ARMS,
+    command_line,
+    data_options,
+    output_options,
+    plan_options,
+    training_options,
+)
+
+if TYPE_CHECKING:
+    from fmnist_aug.comparison.probe import Probe
+    from fmnist_aug.data import ImageDataset
+
+
+@click.command()
+@data_options
+@training_options
+@plan_options
+@click.option("--runs", type=int, default=3, help="Trainings of each arm.")
+@click.option(
+    "--arm",
+    "arms",
+    multiple=True,
+    type=click.Choice(ARMS),
+    help="Only these arms (repeatable).  [default: all]",
+)
+@click.option(
+    "--out", type=click.Path(), help="Folder for the results.  [default: runs/<dataset>-<preset>]"
+)
+@click.option(
+    "--resume/--no-resume", default=True, help="Go on in a folder that has results, or start over."
+)
+@output_options
+def compare(out: str | None, as_json: bool, quiet: bool, debug: bool, **options: Any) -> None:
+    """Train baseline, uniform and targeted over several runs, and say what targeting did."""
+    from fmnist_aug.cli.progress import ProgressDisplay
+    from fmnist_aug.comparison import compare as run_comparison
+
+    with ProgressDisplay(quiet) as display:
+        found = run_comparison(
+            options.pop("dataset"),
+            out=out,
+            command=command_line(),
+            on_progress=display.comparison,
+            **options,
+        )
+    if as_json:
+        click.echo(json.dumps(found.results, indent=2, allow_nan=False))
+    else:
+        _print_comparison(found.results, found.folder)
+
+
+@click.command()
+@data_options
+@training_options
+@click.option(
+    "--out",
+    type=click.Path(),
+    help="Checkpoint to write.  [default: <dataset>-<preset>.safetensors]",
+)
+@output_options
+def train(
+    out: str | None, as_json: bool, quiet: bool, debug: bool, preset: str, **options: Any
+) -> None:
+    """Train one model with the base augmentation of the data set, and test it."""
+    from fmnist_aug.augment import base_policy
+    from fmnist_aug.cli.progress import ProgressDisplay
+    from fmnist_aug.comparison.compare import load_splits
+    from fmnist_aug.models import count_parameters
+    from fmnist_aug.training import train_model
+
+    config = _config(preset=preset, **options)
+    train_set, test_set = load_splits(config, options["data_dir"])
+    path = Path(out or f"{train_set.card.name}-{preset}.safetensors")
+    card = train_set.card
+    _check_writable(path)
+    with ProgressDisplay(quiet) as display:
+        trained = train_model(
+            train_set,
+            config.settings,
+            base=base_policy(card.flip, card.shift, train_set.image_size[0]),
+            seed=config.seed,
+            hardware=config.hardware,
+            on_progress=lambda progress: display.training("training", progress),
+        )
+    trained.classifier.save(path)
+    correct = trained.classifier.predict(test_set.images) == test_set.labels
+    _print_values(
+        {
+            "test_accuracy": float(correct.mean()),
+            "train_seconds": round(trained.seconds, 3),
+            "checkpoint": str(path),
+            "dataset": card.title,
+            "fingerprint": train_set.fingerprint(),
+            "model": config.settings.model,
+            "parameters": count_parameters(trained.classifier.model),
+            "steps": trained.steps,
+            "images_seen": trained.images_seen,
+            "seed": config.seed,
+            "device": config.hardware.device,
+            "precision": config.hardware.precision,
+        },
+        as_json,
+    )
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path())
+@data_options
+@click.option("--split", type=click.Choice(("test", "train")), default="test", help="Which images.")
+@output_options
+def evaluate(
+    checkpoint: str, split: str, as_json: bool, quiet: bool, debug: bool, **data: Any
+) -> None:
+    """Test a CHECKPOINT on a split of a data set."""
+    from fmnist_aug.classifier import load_classifier
+    from fmnist_aug.confusion import ConfusionReport
+    from fmnist_aug.data import load_dataset
+    from fmnist_aug.errors import DataError
+
+    classifier = load_classifier(checkpoint)
+    dataset = load_dataset(data.pop("dataset"), "train" if split == "train" else "test", **data)
+    if dataset.class_names != classifier.class_names:
+        raise DataError(
+            f"{checkpoint} was trained on {classifier.header.card or 'another data set'}, whose "
+            f"classes are not those of {dataset.card.title}; choose its own --dataset"
+        )
+    report = ConfusionReport.from_predictions(
+        dataset.labels, classifier.predict_logits(dataset.images), dataset.class_names
+    )
+    _print_values(
+        {
+            "accuracy": report.accuracy,
+            "errors": report.errors,
+            "images": report.total,
+            "per_class_recall": dict(zip(report.class_names, report.recall, strict=True)),
+            "dataset": dataset.card.title,
+            "split": split,
+            "fingerprint": dataset.fingerprint(),
+        },
+        as_json,
+    )
+
+
+@click.command()
+@data_options
+@training_options
+@click.option("--top", type=click.IntRange(1), default=10, help="How many pairs to show.")
+@output_options
+def confusions(top: int, as_json: bool, quiet: bool, debug: bool, **options: Any) -> None:
+    """Show the most confused pairs of classes, measured on held-out training images."""
+    found, _ = _probe(quiet, **options)
+    pairs = found.confusions.most_confused(top)
+    names = found.confusions.class_names
+    if as_json:
+        value = {
+            "source": found.source,
+            "accuracy": found.confusions.accuracy,
+            "errors": found.confusions.errors,
+            "pairs": [
+                {
+                    "classes": [names[pair.first], names[pair.second]],
+                    "first_as_second": pair.first_as_second,
+                    "second_as_first": pair.second_as_first,
+                    "rate": pair.rate,
+                    "ci95": list(pair.ci95),
+                    "share": pair.share,
+                }
+                for pair in pairs
+            ],
+            **found.confusions.to_dict(),
+        }
+        click.echo(json.dumps(value, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("confused pair", "→", "←", "of both classes (95 %)", "of all errors")
+    for pair in pairs:
+        low, high = pair.ci95
+        table.add_row(
+            Text(f"{names[pair.first]} → {names[pair.second]}"),
+            str(pair.first_as_second),
+            str(pair.second_as_first),
+            f"{pair.rate:.1%} ({low:.1%} … {high:.1%})",
+            f"{pair.share:.1%}",
+        )
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{found.confusions.errors} errors; accuracy {found.confusions.accuracy:.2%}", markup=False
+    )
+    console.print(f"from {found.source}", markup=False)
+
+
+@click.command()
+@data_options
+@training_options
+@plan_options
+@click.option("--out", type=click.Path(), help="Also write the plan to this JSON file.")
+@click.option("--show", "plan_file", type=click.Path(), help="Show this plan; measure nothing.")
+@output_options
+def plan(
+    out: str | None,
+    plan_file: str | None,
+    pairs: str,
+    policy: str | None,
+    as_json: bool,
+    quiet: bool,
+    debug: bool,
+    **options: Any,
+) -> None:
+    """Measure confusions on held-out training images and turn them into a plan."""
+    from fmnist_aug.files import read_json, write_text
+    from fmnist_aug.plan import ConfusionPlan, parse_pairs
+
+    if plan_file is not None:
+        made = ConfusionPlan.from_json(json.dumps(read_json(Path(plan_file))))
+    else:
+        if pairs.strip() != "auto":
+            parse_pairs(pairs)
+        if out is not None:
+            _check_writable(Path(out))
+        found, train_set = _probe(quiet, pairs=pairs, **options)
+        made = ConfusionPlan.from_report(
+            found.confusions,
+            pairs,
+            policy=policy or train_set.card.policy,
+            source=found.source,
+        )
+    if out is not None:
+        write_text(Path(out), made.to_json() + "\n")
+    click.echo(made.to_json() if as_json else made.to_table())
+
+
+@click.command()
+@click.argument("folder", type=click.Path())
+@click.option("--data-dir", type=click.Path(), help="As in the comparison, if it was used there.")
+@output_options
+def report(folder: str, data_dir: str | None, as_json: bool, quiet: bool, debug: bool) -> None:
+    """Build the report of a finished comparison in FOLDER again, from its files."""
+    from fmnist_aug.comparison.rebuild import rebuild_report
+
+    results, path = rebuild_report(Path(folder), data_dir)
+    if as_json:
+        click.echo(json.dumps({"report": str(path)}))
+    else:
+        _print_comparison(results, Path(folder))
+
+
+COMMANDS = (compare, train, evaluate, confusions, plan, report)
+
+
+def _config(**options: Any) -> Any:
+    from fmnist_aug.comparison import resolve_config
+
+    return resolve_config(**{key: value for key, value in options.items() if key != "data_dir"})
+
+
+def _probe(quiet: bool, pairs: str = "auto", **options: Any) -> tuple[Probe, ImageDataset]:
+    from fmnist_aug.augment import base_policy
+    from fmnist_aug.cli.progress import ProgressDisplay
+    from fmnist_aug.comparison import measure_confusions
+    from fmnist_aug.comparison.compare import check_pairs
+    from fmnist_aug.data import load_dataset, stratified_slice
+
+    config = _config(pairs=pairs, **options)
+    train_set = load_dataset(
+        config.dataset,
+        "train",
+        data_dir=options["data_dir"],
+        image_size=config.image_size,
+        flip=config.flip,
+    )
+    train_set = stratified_slice(train_set, config.train_images, random_state=0)
+    check_pairs(config.pairs, train_set.class_names)
+    card = train_set.card
+    with ProgressDisplay(quiet) as display:
+        found = measure_confusions(
+            train_set,
+            config.settings,
+            epochs=config.probe_epochs,
+            base=base_policy(card.flip, card.shift, train_set.image_size[0]),
+            held_out=config.held_out,
+            seed=config.seed,
+            hardware=config.hardware,
+            on_progress=lambda progress: display.training("probe", progress),
+        )
+    return found, train_set
+
+
+def _check_writable(path: Path) -> None:
+    """Fail before a long training, not after it."""
+    from fmnist_aug.errors import RunFolderError
+
+    folder = path.parent
+    if path.is_dir():
+        raise RunFolderError(f"{path} is a folder; name a file (--out)")
+    if not folder.is_dir():
+        raise RunFolderError(f"{folder} is no folder; make it or choose another --out")
+    import os
+
+    if not os.access(folder, os.W_OK):
+        raise RunFolderError(f"cannot write into {folder}; choose another --out")
+
+
+def _print_values(values: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(values, indent=2, allow_nan=False))
+        return
+    for name, value in values.items():
+        if isinstance(value, dict):
+            click.echo(f"{name.replace('_', ' ')}:")
+            for key, item in value.items():
+                click.echo(f"  {key}: {_plain(item)}")
+        else:
+            click.echo(f"{name.replace('_', ' ')}: {_plain(value)}")
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _print_comparison(results: dict[str, Any], folder: Path) -> None:
+    from rich.console import Console
+
+    from fmnist_aug.report import render_tables
+
+    console = Console()
+    render_tables(results, console)
+    console.print(f"data: SHA-256 {results['fingerprint'][:16]}…", markup=False, highlight=False)
+    console.print(
+        f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True
+    )

@@ -1,0 +1,111 @@
+"""Options that several commands share, and how their values are shown."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+PRESETS = ("smoke", "fast", "original")
+MODELS = ("baseline-cnn", "fast-cnn")
+ARMS = ("baseline", "uniform", "targeted")
+POLICIES = ("none", "flip", "shift", "geometric", "photometric", "erasing", "buttons")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+def data_options(function: Function) -> Function:
+    """Which data, and how to read it."""
+    return _all(
+        click.option(
+            "--dataset",
+            default="fashion-mnist",
+            metavar="NAME|PATH",
+            help="fashion-mnist, mnist, an IDX folder, or an image folder PATH/{train,test}/CLASS.",
+        ),
+        click.option(
+            "--data-dir",
+            type=click.Path(),
+            help="Folder in which named sets are looked for before the packaged ones.",
+        ),
+        click.option(
+            "--image-size",
+            type=int,
+            help="Side in pixels to which the pictures of an image folder are brought.  "
+            "[default: their own, at most 64]",
+        ),
+        click.option(
+            "--flip/--no-flip",
+            default=None,
+            help="Whether mirrored images keep their label.  [default: as the data set's card says]",
+        ),
+    )(function)
+
+
+def training_options(function: Function) -> Function:
+    """How to train."""
+    return _all(
+        click.option("--preset", type=click.Choice(PRESETS), default="fast", help="Settings."),
+        click.option(
+            "--model", type=click.Choice(MODELS), help="Network.  [default: the preset's]"
+        ),
+        click.option(
+            "--epochs", type=float, help="Passes over the training data.  [default: the preset's]"
+        ),
+        click.option("--seed", type=int, default=0, help="Seed of the first run."),
+        click.option("--device", type=click.Choice(DEVICES), default="auto", help="Where to run."),
+        click.option(
+            "--precision",
+            type=click.Choice(PRECISIONS),
+            default="auto",
+            help="auto takes bf16 on a GPU and on CPUs that compute it natively.",
+        ),
+    )(function)
+
+
+def plan_options(function: Function) -> Function:
+    """What to target."""
+    return _all(
+        click.option(
+            "--pairs",
+            default="auto",
+            metavar="auto|A:B,C:D",
+            help="Classes to target, by name or number: 0:6 or T-shirt/top:Shirt.",
+        ),
+        click.option(
+            "--policy",
+            type=click.Choice(POLICIES),
+            help="Augmentation of the extra draws.  [default: what suits the data set]",
+        ),
+    )(function)
+
+
+def output_options(function: Function) -> Function:
+    """What is printed."""
+    return _all(
+        click.option("--json", "as_json", is_flag=True, help="Print results as JSON."),
+        click.option("--quiet", "-q", is_flag=True, help="No progress."),
+        debug_option,
+    )(function)
+
+
+debug_option = click.option("--debug", is_flag=True, help="Show where an error came from.")
+
+
+def command_line() -> str:
+    """The command as it was typed, without the path of the program."""
+    return shlex.join(["fmnist-aug", *sys.argv[1:]])
+
+
+def _all(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def decorate(function: Any) -> Any:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate

@@ -1,0 +1,20 @@
+"""Training baseline against augmented arms, and saying what came of it."""
+
+from fmnist_aug.comparison.arms import ARMS, arm_treatment
+from fmnist_aug.comparison.compare import Comparison, ComparisonProgress, compare
+from fmnist_aug.comparison.config import ComparisonConfig, resolve_config
+from fmnist_aug.comparison.probe import measure_confusions
+from fmnist_aug.statistics import Contrast, contrast
+
+__all__ = [
+    "ARMS",
+    "Comparison",
+    "ComparisonConfig",
+    "ComparisonProgress",
+    "Contrast",
+    "arm_treatment",
+    "compare",
+    "contrast",
+    "measure_confusions",
+    "resolve_config",
+]

@@ -1,0 +1,349 @@
+"""`compare`: probe → plan → arms × seeds → figures → report, resumable at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmnist_aug.augment.policies import base_policy
+from fmnist_aug.comparison.arms import arm_treatment
+from fmnist_aug.comparison.config import ComparisonConfig, resolve_config
+from fmnist_aug.comparison.environment import describe_environment
+from fmnist_aug.comparison.folder import ComparisonFolder
+from fmnist_aug.comparison.probe import measure_confusions
+from fmnist_aug.comparison.results import (
+    SCHEMA,
+    arm_figures,
+    contrast_figures,
+    run_figures,
+    runs_csv,
+)
+from fmnist_aug.confusion import class_index
+from fmnist_aug.data import ImageDataset, load_dataset, stratified_slice
+from fmnist_aug.errors import DataError
+from fmnist_aug.files import owned_folder, read_json, write_json, write_text
+from fmnist_aug.models import count_parameters
+from fmnist_aug.plan import ConfusionPlan, parse_pairs
+from fmnist_aug.training import TrainProgress, train_model
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison found and where its files are.
+
+    Attributes:
+        folder: the run folder.
+        results: the content of ``results.json``.
+        plan: which classes were targeted, and why.
+    """
+
+    folder: Path
+    results: dict[str, Any]
+    plan: ConfusionPlan
+
+
+@dataclass(frozen=True)
+class ComparisonProgress:
+    """How far a comparison is.
+
+    Attributes:
+        stage: ``probe``, ``plan``, ``train``, ``finished`` (a run, now or earlier) or ``report``.
+        run: trainings done, the probe included.
+        runs: trainings in all, the probe included.
+        arm: the arm that is trained, ``probe`` for the probe.
+        seed: its seed.
+        training: how far that training is, while it runs.
+        accuracy: of the finished run on the test set.
+        plan: once it is made.
+    """
+
+    stage: str
+    run: int
+    runs: int
+    arm: str = ""
+    seed: int = 0
+    training: TrainProgress | None = None
+    accuracy: float | None = None
+    plan: ConfusionPlan | None = None
+
+
+OnProgress = Callable[[ComparisonProgress], None]
+
+
+def compare(
+    dataset: str | Path = "fashion-mnist",
+    *,
+    out: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    resume: bool = True,
+    command: str | None = None,
+    on_progress: OnProgress | None = None,
+    **options: Any,
+) -> Comparison:
+    """Train every arm with every seed and compare them on the test set.
+
+    The same call again goes on where an earlier one stopped; finished runs are not repeated.
+
+    Args:
+        dataset: name or path, as for `load_dataset`.
+        out: folder for the results; ``runs/<dataset>-<preset>`` by default.
+        data_dir: folder in which named sets are looked for before the packaged ones.
+        resume: whether to go on in a folder that has results already, or to start over.
+        command: how to repeat this, for the record.
+        on_progress: called as things happen.
+        **options: as for `resolve_config`: ``preset``, ``runs``, ``seed``, ``arms``, ``pairs``, …
+
+    Raises:
+        UsageError: an argument that can't be used.
+        DataError: the data is missing, damaged, or unfit.
+        RunFolderError: the folder can't be used.
+    """
+    config = resolve_config(dataset, **options)
+    train, test = load_splits(config, data_dir)
+    check_pairs(config.pairs, train.class_names)
+    path = Path(out) if out is not None else Path("runs") / f"{train.card.name}-{config.preset}"
+    with owned_folder(path):
+        folder = ComparisonFolder(path)
+        fingerprints = {"train": train.fingerprint(), "test": test.fingerprint()}
+        folder.claim({**config.to_dict(), "fingerprints": fingerprints}, resume)
+        if folder.results.exists():
+            return load_comparison(path)
+        return _Run(config, train, test, folder, fingerprints, command, on_progress).execute()
+
+
+def load_comparison(path: Path) -> Comparison:
+    """A finished comparison, from its folder.
+
+    Raises:
+        RunFolderError: the folder holds no finished comparison, or its files are damaged.
+    """
+    results = read_json(path / "results.json")
+    try:
+        return Comparison(path, results, ConfusionPlan.from_dict(results["plan"]))
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path / 'results.json'} is not of a comparison ({error!r})") from error
+
+
+def check_pairs(pairs: str, class_names: Sequence[str]) -> None:
+    """Find out before a long training that a class is unknown.
+
+    Raises:
+        UsageError: it is.
+    """
+    if pairs != "auto":
+        for pair in parse_pairs(pairs):
+            for name in pair:
+                class_index(name, class_names)
+
+
+def load_splits(
+    config: ComparisonConfig, data_dir: str | Path | None
+) -> tuple[ImageDataset, ImageDataset]:
+    """The training and the test images of a comparison, sliced as its preset says."""
+    train, test = (
+        load_dataset(
+            config.dataset,
+            split,
+            data_dir=data_dir,
+            image_size=config.image_size,
+            flip=config.flip,
+        )
+        for split in ("train", "test")
+    )
+    return (
+        stratified_slice(train, config.train_images, random_state=0),
+        stratified_slice(test, config.test_images, random_state=0),
+    )
+
+
+class _Run:
+    """One comparison under way."""
+
+    def __init__(
+        self,
+        config: ComparisonConfig,
+        train: ImageDataset,
+        test: ImageDataset,
+        folder: ComparisonFolder,
+        fingerprints: dict[str, str],
+        command: str | None,
+        on_progress: OnProgress | None,
+    ) -> None:
+        self.config = config
+        self.train = train
+        self.test = test
+        self.folder = folder
+        self.fingerprints = fingerprints
+        self.command = command
+        self.on_progress = on_progress
+        self.base = base_policy(train.card.flip, train.card.shift, train.image_size[0])
+        self.class_counts = np.bincount(train.labels, minlength=train.num_classes).tolist()
+        self.trainings = 1 + len(config.arms) * config.runs
+        self.done = 0
+
+    def execute(self) -> Comparison:
+        plan, probe = self._plan()
+        # seed by seed, so that a comparison that is stopped early still has pairs
+        runs = [
+            self._train(arm, seed, plan) for seed in self.config.seeds for arm in self.config.arms
+        ]
+        runs.sort(key=lambda run: (self.config.arms.index(run["arm"]), run["seed"]))
+        self._tell("report")
+        logits = {
+            (run["arm"], run["seed"]): self.folder.load_logits(run["arm"], run["seed"])[0]
+            for run in runs
+        }
+        results = self._results(runs, logits, plan, probe)
+        write_text(self.folder.runs_csv, runs_csv(runs))
+        write_comparison_report(self.folder.path, results, self.train, self.test, logits, plan)
+        write_json(self.folder.results, results)  # last: its presence means done
+        return Comparison(self.folder.path, results, plan)
+
+    def _tell(self, stage: str, **details: Any) -> None:
+        if self.on_progress:
+            self.on_progress(ComparisonProgress(stage, self.done, self.trainings, **details))
+
+    def _training_callback(
+        self, stage: str, arm: str, seed: int
+    ) -> Callable[[TrainProgress], None]:
+        return lambda training: self._tell(stage, arm=arm, seed=seed, training=training)
+
+    def _plan(self) -> tuple[ConfusionPlan, dict[str, Any]]:
+        config = self.config
+        kept = self.folder.load_plan()
+        if kept is None:
+            self._tell("probe", arm="probe", seed=config.seed)
+            state_path = self.folder.state("probe", config.seed)
+            found = measure_confusions(
+                self.train,
+                config.settings,
+                epochs=config.probe_epochs,
+                base=self.base,
+                held_out=config.held_out,
+                seed=config.seed,
+                hardware=config.hardware,
+                state_path=state_path,
+                on_progress=self._training_callback("probe", "probe", config.seed),
+            )
+            plan = ConfusionPlan.from_report(
+                found.confusions,
+                config.pairs,
+                policy=config.policy or self.train.card.policy,
+                source=found.source,
+            )
+            probe = {
+                "held_out_images": found.confusions.total,
+                "accuracy": found.confusions.accuracy,
+                "seconds": round(found.seconds, 3),
+            }
+            self.folder.save_plan(plan, probe)
+            self.folder.drop_state("probe", config.seed)
+            kept = plan, probe
+        self.done += 1
+        self._tell("plan", plan=kept[0])
+        return kept
+
+    def _train(self, arm: str, seed: int, plan: ConfusionPlan) -> dict[str, Any]:
+        figures = self.folder.load_run(arm, seed)
+        if figures is None:
+            base, arm_plan = arm_treatment(arm, plan, self.base, self.class_counts)
+            self._tell("train", arm=arm, seed=seed)
+            trained = train_model(
+                self.train,
+                self.config.settings,
+                base=base,
+                plan=arm_plan,
+                seed=seed,
+                hardware=self.config.hardware,
+                state_path=self.folder.state(arm, seed),
+                on_progress=self._training_callback("train", arm, seed),
+            )
+            logits = trained.classifier.predict_logits(self.test.images)
+            figures = run_figures(
+                arm,
+                seed,
+                logits,
+                self.test.labels,
+                self.test.class_names,
+                self._focus(plan),
+                steps=trained.steps,
+                images_seen=trained.images_seen,
+                train_seconds=trained.seconds,
+            )
+            figures["parameters"] = count_parameters(trained.classifier.model)
+            self.folder.save_run(figures, trained.classifier, logits, self.test.labels)
+        self.done += 1
+        self._tell("finished", arm=arm, seed=seed, accuracy=figures["test_accuracy"])
+        return figures
+
+    def _focus(self, plan: ConfusionPlan) -> tuple[int, ...]:
+        return self.train.card.focus or plan.classes
+
+    def _results(
+        self,
+        runs: list[dict[str, Any]],
+        logits: dict[tuple[str, int], NDArray[np.float32]],
+        plan: ConfusionPlan,
+        probe: dict[str, Any],
+    ) -> dict[str, Any]:
+        config, labels = self.config, self.test.labels
+        correct = {
+            arm: np.stack([logits[arm, seed].argmax(axis=1) == labels for seed in config.seeds])
+            for arm in config.arms
+        }
+        contrasts = contrast_figures(correct, labels, self.test.class_names)
+        detectable = [item["minimum_detectable_difference"] for item in contrasts]
+        return {
+            "schema": SCHEMA,
+            "dataset": self.train.card.title,
+            "fingerprint": self.fingerprints["train"],
+            "fingerprints": self.fingerprints,
+            "preset": config.preset,
+            "model": config.settings.model,
+            "parameters": runs[0]["parameters"],
+            "class_names": list(self.train.class_names),
+            "train_images": len(self.train),
+            "test_images": len(self.test),
+            "base_augmentation": self.base.name,
+            "runs": [
+                {key: value for key, value in run.items() if key != "parameters"} for run in runs
+            ],
+            "arms": {
+                arm: arm_figures([run for run in runs if run["arm"] == arm]) for arm in config.arms
+            },
+            "contrasts": contrasts,
+            "minimum_detectable_difference": (
+                None if not detectable or None in detectable else max(detectable)
+            ),
+            "plan": plan.to_dict(),
+            "probe": {key: value for key, value in probe.items() if key != "seconds"},
+            "config": config.to_dict(),
+            "environment": {
+                **describe_environment(config.hardware, self.command),
+                "probe_seconds": probe["seconds"],
+            },
+        }
+
+
+def write_comparison_report(
+    path: Path,
+    results: dict[str, Any],
+    train: ImageDataset,
+    test: ImageDataset,
+    logits: dict[tuple[str, int], NDArray[np.float32]],
+    plan: ConfusionPlan,
+) -> Path:
+    """Write ``report.html`` and its figures into a comparison's folder."""
+    from fmnist_aug.comparison.samples import augmented_samples
+    from fmnist_aug.report import write_report
+
+    classes: Sequence[int] = results["runs"][0]["focus"]["classes"] or range(
+        min(2, train.num_classes)
+    )
+    samples = augmented_samples(train, plan, classes)
+    return write_report(path, results, test, logits, samples)

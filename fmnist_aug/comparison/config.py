@@ -1,0 +1,134 @@
+"""What a comparison is asked to do, resolved: the identity of its folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fmnist_aug.augment.policies import get_policy
+from fmnist_aug.comparison.arms import ARMS
+from fmnist_aug.errors import UsageError
+from fmnist_aug.models import MODELS
+from fmnist_aug.plan import parse_pairs
+from fmnist_aug.training import Hardware, TrainSettings, choose_hardware, get_preset
+
+MAX_RUNS = 1000
+
+
+@dataclass(frozen=True)
+class ComparisonConfig:
+    """Everything that decides the numbers of a comparison besides the data's content.
+
+    Attributes:
+        dataset: name or path of the data set.
+        preset: the preset that the settings came from.
+        settings: of every arm's runs.
+        probe_epochs: length of the training whose held-out confusions make the plan.
+        train_images: size of the slice of the training data; None for all of it.
+        test_images: size of the slice of the test data; None for all of it.
+        arms: which arms, in order.
+        runs: trainings of each arm.
+        seed: of the first run; the others count on from it.
+        pairs: ``auto``, or the pairs to target as text.
+        policy: augmentation of the extra draws; None for the data set's default.
+        held_out: share of the training images on which the confusions are measured.
+        hardware: device and precision.
+        flip: whether mirrored images keep their label; None for what the data set's card says.
+        image_size: side to which the pictures of an image folder are brought.
+    """
+
+    dataset: str
+    preset: str
+    settings: TrainSettings
+    probe_epochs: float
+    train_images: int | None
+    test_images: int | None
+    arms: tuple[str, ...]
+    runs: int
+    seed: int
+    pairs: str
+    policy: str | None
+    held_out: float
+    hardware: Hardware
+    flip: bool | None
+    image_size: int | None
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """One seed a run, the same for all arms."""
+        return tuple(range(self.seed, self.seed + self.runs))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        value = dataclasses.asdict(self)
+        value["arms"] = list(self.arms)
+        return value
+
+
+def resolve_config(
+    dataset: str | Path = "fashion-mnist",
+    *,
+    preset: str = "fast",
+    model: str | None = None,
+    epochs: float | None = None,
+    arms: Sequence[str] = (),
+    runs: int = 3,
+    seed: int = 0,
+    pairs: str | None = None,
+    policy: str | None = None,
+    held_out: float = 0.1,
+    device: str = "auto",
+    precision: str = "auto",
+    flip: bool | None = None,
+    image_size: int | None = None,
+) -> ComparisonConfig:
+    """Check the arguments and fill in what the preset and the machine decide.
+
+    Raises:
+        UsageError: an argument that can't be used, named in the message.
+    """
+    chosen = get_preset(preset)
+    settings = chosen.settings
+    if model is not None:
+        if model not in MODELS:
+            raise UsageError(f"unknown model {model!r}; choose one of {', '.join(MODELS)}")
+        settings = dataclasses.replace(settings, model=model)
+    probe_epochs = chosen.probe_epochs
+    if epochs is not None:
+        probe_epochs = min(probe_epochs, epochs)
+        settings = dataclasses.replace(settings, epochs=epochs)
+    arms = tuple(dict.fromkeys(arms)) or tuple(ARMS)
+    for arm in arms:
+        if arm not in ARMS:
+            raise UsageError(f"unknown arm {arm!r}; choose from {', '.join(ARMS)}")
+    if not 1 <= runs <= MAX_RUNS:
+        raise UsageError(f"runs must be between 1 and {MAX_RUNS}, not {runs}")
+    if seed < 0:
+        raise UsageError(f"the seed must not be negative, but is {seed}")
+    if not 0 < held_out < 1:
+        raise UsageError(f"held_out must lie between 0 and 1, not {held_out}")
+    if policy is not None:
+        get_policy(policy)
+    pairs = (pairs or "auto").strip()
+    if pairs != "auto":
+        parse_pairs(pairs)
+    return ComparisonConfig(
+        dataset=str(dataset),
+        preset=preset,
+        settings=settings,
+        probe_epochs=probe_epochs,
+        train_images=chosen.train_images,
+        test_images=chosen.test_images,
+        arms=arms,
+        runs=runs,
+        seed=seed,
+        pairs=pairs,
+        policy=policy,
+        held_out=held_out,
+        hardware=choose_hardware(device, precision),
+        flip=flip,
+        image_size=image_size,
+    )

@@ -1,0 +1,80 @@
+"""Measuring the confusions of a classifier on held-out training images."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fmnist_aug.augment.policies import Policy
+from fmnist_aug.confusion import ConfusionReport
+from fmnist_aug.data import ImageDataset, held_out_split, require_training_data
+from fmnist_aug.training import Hardware, TrainProgress, TrainSettings, train_model
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What the probe found.
+
+    Attributes:
+        confusions: on the held-out training images.
+        seconds: of training.
+        source: what was measured, in a sentence.
+    """
+
+    confusions: ConfusionReport
+    seconds: float
+    source: str
+
+
+def measure_confusions(
+    train: ImageDataset,
+    settings: TrainSettings,
+    *,
+    epochs: float | None = None,
+    base: Policy | None = None,
+    held_out: float = 0.1,
+    seed: int = 0,
+    hardware: Hardware | None = None,
+    state_path: Path | None = None,
+    on_progress: Callable[[TrainProgress], None] | None = None,
+) -> Probe:
+    """Train on a part of the training images and count the confusions on the rest.
+
+    Args:
+        train: training images; a test split is refused, so nothing of it can reach a plan.
+        settings: how to train.
+        epochs: length of the probe, if it should differ from the settings'.
+        base: augmentation of the training part.
+        held_out: share of the images to hold out, each class alike.
+        seed: of the split and of the training.
+        hardware: device and precision.
+        state_path: as for `train_model`.
+        on_progress: as for `train_model`.
+
+    Raises:
+        DataError: a test split, or a class with too few images to split.
+    """
+    require_training_data(train, "measuring confusions")
+    fit, rest = held_out_split(train, held_out, seed)
+    if epochs is not None:
+        settings = dataclasses.replace(settings, epochs=epochs)
+    trained = train_model(
+        train.subset(fit),
+        settings,
+        base=base,
+        seed=seed,
+        hardware=hardware,
+        state_path=state_path,
+        on_progress=on_progress,
+    )
+    held = train.subset(rest)
+    confusions = ConfusionReport.from_predictions(
+        held.labels, trained.classifier.predict(held.images), train.class_names
+    )
+    source = (
+        f"{len(held)} held-out training images of {train.card.title}, predicted by "
+        f"{settings.model} after {settings.epochs:g} epochs on the other {len(fit)} (seed {seed})"
+    )
+    return Probe(confusions, trained.seconds, source)

@@ -1,0 +1,59 @@
+"""Building a finished comparison's report again, from its files alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fmnist_aug.comparison.compare import load_comparison, write_comparison_report
+from fmnist_aug.comparison.folder import ComparisonFolder
+from fmnist_aug.data import ImageDataset, load_dataset, stratified_slice
+from fmnist_aug.errors import DataError, RunFolderError
+from fmnist_aug.files import owned_folder
+
+
+def rebuild_report(path: Path, data_dir: str | Path | None = None) -> tuple[dict[str, Any], Path]:
+    """Write ``report.html`` and the figures of a finished comparison anew.
+
+    Args:
+        path: the comparison's folder.
+        data_dir: as it was given to the comparison.
+
+    Returns:
+        The results, and the path of the report.
+
+    Raises:
+        RunFolderError: the folder holds no finished comparison.
+        DataError: the images are no longer those of the comparison.
+    """
+    if not (path / "results.json").is_file():
+        raise RunFolderError(
+            f"{path} holds no results.json; finish the comparison with the same command first"
+        )
+    with owned_folder(path):
+        found = load_comparison(path)
+        results, config = found.results, found.results["config"]
+        splits: list[ImageDataset] = []
+        for split in ("train", "test"):
+            dataset = load_dataset(
+                config["dataset"],
+                "train" if split == "train" else "test",
+                data_dir=data_dir,
+                image_size=config["image_size"],
+                flip=config["flip"],
+            )
+            dataset = stratified_slice(dataset, config[f"{split}_images"], random_state=0)
+            if dataset.fingerprint() != results["fingerprints"][split]:
+                raise DataError(
+                    f"the {split} images of {config['dataset']} are not those of the comparison "
+                    "(other fingerprint); give the same data (--data-dir)"
+                )
+            splits.append(dataset)
+        folder = ComparisonFolder(path)
+        logits = {
+            (run["arm"], run["seed"]): folder.load_logits(run["arm"], run["seed"])[0]
+            for run in results["runs"]
+        }
+        train, test = splits
+        report = write_comparison_report(path, results, train, test, logits, found.plan)
+    return results, report

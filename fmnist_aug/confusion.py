@@ -1,0 +1,236 @@
+"""What a classifier mixes up: counts, rates and the most confused pairs with their uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fmnist_aug.errors import DataError, UsageError
+
+
+@dataclass(frozen=True)
+class ConfusedPair:
+    """Two classes and how often one was taken for the other.
+
+    Attributes:
+        first: index of the one class; ``first < second``.
+        second: index of the other class.
+        first_as_second: images of ``first`` that were predicted as ``second``.
+        second_as_first: images of ``second`` that were predicted as ``first``.
+        rate: confused images as a share of all images of the two classes.
+        ci95: 95 % Wilson score interval of ``rate`` (Wilson, JASA 22, 1927).
+        share: confused images as a share of all errors of the classifier.
+        share_ci95: 95 % Wilson score interval of ``share``.
+    """
+
+    first: int
+    second: int
+    first_as_second: int
+    second_as_first: int
+    rate: float
+    ci95: tuple[float, float]
+    share: float
+    share_ci95: tuple[float, float]
+
+    @property
+    def count(self) -> int:
+        """Confused images in both directions."""
+        return self.first_as_second + self.second_as_first
+
+
+@dataclass(frozen=True)
+class ConfusionReport:
+    """A confusion matrix with names: rows = true classes, columns = predicted classes.
+
+    Attributes:
+        counts: ``counts[true][predicted]``, the number of images.
+        class_names: one name a class.
+    """
+
+    counts: tuple[tuple[int, ...], ...]
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        size = len(self.class_names)
+        if len(self.counts) != size or any(len(row) != size for row in self.counts):
+            raise DataError(f"{size} class names need a {size} × {size} matrix of counts")
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y_true: ArrayLike,
+        y_pred: ArrayLike,
+        class_names: Sequence[str] | None = None,
+    ) -> ConfusionReport:
+        """Count the confusions between true and predicted labels.
+
+        Use predictions for images that the classifier was *not* trained on, and that are not
+        your test set if you mean to change anything because of them.
+
+        Args:
+            y_true: true labels (N,): class indices, or names if ``class_names`` has them.
+            y_pred: predicted labels (N,) of the same kind, or scores (N, K) with one column a
+                class, of which the largest is taken.
+            class_names: one name a class; by default the indices up to the largest label.
+
+        Raises:
+            DataError: shapes don't fit, or a label is not among the classes.
+
+        >>> report = ConfusionReport.from_predictions([0, 0, 1, 1], [0, 1, 1, 1], ["cat", "dog"])
+        >>> report.counts
+        ((1, 1), (0, 2))
+        """
+        true, predicted = np.asarray(y_true), np.asarray(y_pred)
+        if predicted.ndim == 2:
+            if class_names is None:
+                class_names = [str(label) for label in range(predicted.shape[1])]
+            elif len(class_names) != predicted.shape[1]:
+                raise DataError(
+                    f"y_pred has {predicted.shape[1]} columns but there are {len(class_names)} "
+                    "class names"
+                )
+            predicted = predicted.argmax(axis=1)
+        if true.ndim != 1 or predicted.shape != true.shape:
+            raise DataError(
+                f"y_true {true.shape} and y_pred {predicted.shape} must hold one label an image"
+            )
+        if class_names is None and true.dtype.kind in "US":
+            class_names = sorted({*true.tolist(), *predicted.tolist()})
+        true, predicted = (_as_indices(values, class_names) for values in (true, predicted))
+        if class_names is None:
+            largest = max(true.max(initial=-1), predicted.max(initial=-1))
+            class_names = [str(label) for label in range(largest + 1)]
+        size = len(class_names)
+        for values, name in ((true, "y_true"), (predicted, "y_pred")):
+            if len(values) and (values.min() < 0 or values.max() >= size):
+                raise DataError(
+                    f"{name} holds label {values.min() if values.min() < 0 else values.max()}, "
+                    f"but the {size} classes are numbered 0 … {size - 1}"
+                )
+        matrix = np.bincount(true * size + predicted, minlength=size * size).reshape(size, size)
+        return cls(
+            tuple(tuple(row) for row in matrix.tolist()), tuple(str(name) for name in class_names)
+        )
+
+    @property
+    def matrix(self) -> NDArray[np.int64]:
+        """The counts as int64 (K, K), rows = true, columns = predicted."""
+        return np.array(self.counts, np.int64).reshape(len(self.class_names), -1)
+
+    @property
+    def support(self) -> NDArray[np.int64]:
+        """Images of each true class, int64 (K,)."""
+        return np.asarray(self.matrix.sum(axis=1))
+
+    @property
+    def total(self) -> int:
+        """All images."""
+        return int(self.matrix.sum())
+
+    @property
+    def errors(self) -> int:
+        """Images that were predicted wrongly."""
+        return int(self.matrix.sum() - np.trace(self.matrix))
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the images predicted rightly; 0 without images."""
+        return float(np.trace(self.matrix) / self.total) if self.total else 0.0
+
+    @property
+    def recall(self) -> tuple[float | None, ...]:
+        """For each class the share of its images predicted rightly; None without images."""
+        return tuple(
+            int(row[label]) / int(row.sum()) if row.sum() else None
+            for label, row in enumerate(self.matrix)
+        )
+
+    def pair(self, first: int, second: int) -> ConfusedPair:
+        """The confusions between two classes, in either order of naming."""
+        first, second = min(first, second), max(first, second)
+        matrix, support = self.matrix, self.support
+        forth, back = int(matrix[first, second]), int(matrix[second, first])
+        images = int(support[first] + support[second])
+        return ConfusedPair(
+            first,
+            second,
+            forth,
+            back,
+            rate=(forth + back) / images if images else 0.0,
+            ci95=wilson_interval(forth + back, images),
+            share=(forth + back) / self.errors if self.errors else 0.0,
+            share_ci95=wilson_interval(forth + back, self.errors),
+        )
+
+    def most_confused(self, k: int | None = None) -> list[ConfusedPair]:
+        """The pairs of classes with any confusion, most confused images first.
+
+        Ties are ordered by class index, so the list is the same on every machine.
+
+        Args:
+            k: how many pairs at the most; all by default.
+        """
+        matrix = self.matrix
+        size = len(self.class_names)
+        both = matrix + matrix.T
+        found = [
+            (-int(both[first, second]), first, second)
+            for first in range(size)
+            for second in range(first + 1, size)
+            if both[first, second]
+        ]
+        return [self.pair(first, second) for _, first, second in sorted(found)[:k]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "class_names": list(self.class_names),
+            "counts": [list(row) for row in self.counts],
+        }
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> ConfusionReport:
+        """The inverse of `to_dict`."""
+        return cls(tuple(tuple(row) for row in value["counts"]), tuple(value["class_names"]))
+
+
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """95 % Wilson score interval of a share; (0, 1) without trials."""
+    from scipy.stats import binomtest
+
+    if not trials:
+        return 0.0, 1.0
+    interval = binomtest(successes, trials).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def class_index(name: str, class_names: Sequence[str]) -> int:
+    """Index of a class given by name or by number, names first.
+
+    Raises:
+        UsageError: no such class.
+    """
+    if name in class_names:
+        return list(class_names).index(name)
+    if name.isascii() and name.isdigit() and int(name) < len(class_names):
+        return int(name)
+    raise UsageError(
+        f"unknown class {name!r}; the classes are "
+        + ", ".join(f"{index} ({known})" for index, known in enumerate(class_names[:20]))
+    )
+
+
+def _as_indices(values: NDArray[Any], class_names: Sequence[str] | None) -> NDArray[np.int64]:
+    if values.dtype.kind in "US":
+        lookup = {name: index for index, name in enumerate(class_names or ())}
+        unknown = sorted(set(values.tolist()) - set(lookup))
+        if unknown:
+            raise DataError(f"label {unknown[0]!r} is not among the class names")
+        return np.array([lookup[value] for value in values.tolist()], np.int64)
+    if values.size and values.dtype.kind not in "iub":
+        raise DataError(f"labels must be whole numbers or names, not {values.dtype}")
+    return values.astype(np.int64)

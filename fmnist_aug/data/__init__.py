@@ -1,0 +1,19 @@
+"""Reading labelled images: the packaged sets, IDX folders, image folders."""
+
+from fmnist_aug.data.dataset import DatasetCard, ImageDataset, Split, require_training_data
+from fmnist_aug.data.loading import find_dataset_files, load_dataset, write_idx_folder
+from fmnist_aug.data.named import NAMED_DATASETS
+from fmnist_aug.data.splits import held_out_split, stratified_slice
+
+__all__ = [
+    "NAMED_DATASETS",
+    "DatasetCard",
+    "ImageDataset",
+    "Split",
+    "find_dataset_files",
+    "held_out_split",
+    "load_dataset",
+    "require_training_data",
+    "stratified_slice",
+    "write_idx_folder",
+]

@@ -1,0 +1,144 @@
+"""Image folders: ``PATH/{train,test}/CLASS/*``, of any size, grey or colour."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from fmnist_aug.errors import DataError
+
+EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"})
+MAX_SIDE = 64
+"""Longest side in pixels to which larger pictures are reduced, unless a size is asked for."""
+LAYOUT = "PATH/train/CLASS/* and PATH/test/CLASS/* with one folder of pictures a class"
+
+
+def list_classes(folder: Path) -> tuple[str, ...]:
+    """Names of the class folders in ``folder``, sorted; hidden folders don't count."""
+    return tuple(
+        sorted(
+            entry.name
+            for entry in folder.iterdir()
+            if entry.is_dir() and not entry.name.startswith(".")
+        )
+    )
+
+
+def list_images(folder: Path, class_names: Sequence[str]) -> tuple[list[Path], NDArray[np.int64]]:
+    """Paths and labels of the pictures in the class folders of ``folder``, in a fixed order.
+
+    Raises:
+        DataError: a class folder that is not among ``class_names``, or no picture at all.
+    """
+    for name in list_classes(folder):
+        if name not in class_names:
+            raise DataError(
+                f"{folder / name}: class {name!r} is not among the training classes "
+                f"({', '.join(class_names[:10])}); the splits must have the same class folders"
+            )
+    paths: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(class_names):
+        if not (folder / name).is_dir():
+            continue
+        found = sorted(
+            path
+            for path in (folder / name).rglob("*")
+            if path.suffix.lower() in EXTENSIONS and path.is_file() and path.name[0] != "."
+        )
+        paths += found
+        labels += [label] * len(found)
+    if not paths:
+        raise DataError(f"{folder} holds no pictures; expected {LAYOUT}")
+    return paths, np.array(labels, np.int64)
+
+
+def choose_format(paths: Sequence[Path], side: int | None = None) -> tuple[int, int, int]:
+    """Height, width and channels (1 or 3) that suit these pictures; only headers are read.
+
+    Pictures of one size no longer than `MAX_SIDE` keep it; others become squares of the median
+    longest side, at most `MAX_SIDE`. One colour picture makes all of them colour.
+
+    Raises:
+        DataError: a file is no picture.
+    """
+    sizes = set()
+    channels = 1
+    for path in paths:
+        with _open(path) as image:
+            width, height = image.size
+            if image.getexif().get(0x0112, 1) >= 5:  # the camera was held sideways
+                width, height = height, width
+            sizes.add((height, width))
+            if image.mode not in ("1", "L", "LA", "I", "I;16", "F"):
+                channels = 3
+    if side is None and len(sizes) == 1 and max(next(iter(sizes))) <= MAX_SIDE:
+        return *next(iter(sizes)), channels
+    side = side or min(MAX_SIDE, int(np.median([max(size) for size in sizes])))
+    return side, side, channels
+
+
+def read_images(paths: Sequence[Path], form: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Decode pictures into uint8 (N, H, W, C) of the given form.
+
+    A picture of another size is scaled to fit and padded with the mean colour of its border, so
+    that nothing is cut off or stretched.
+
+    Raises:
+        DataError: a file is no picture, or is cut.
+    """
+    height, width, channels = form
+    images = np.empty((len(paths), height, width, channels), np.uint8)
+    for position, path in enumerate(paths):
+        try:
+            with _open(path) as source:
+                image = ImageOps.exif_transpose(source)
+                image = _eight_bit(image, channels)
+                if image.size != (width, height):
+                    image = ImageOps.pad(
+                        image, (width, height), Image.Resampling.BILINEAR, _border_colour(image)
+                    )
+                images[position] = np.asarray(image).reshape(height, width, channels)
+        except (OSError, SyntaxError, ValueError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"{path}: cannot be decoded ({error}); replace or remove it") from error
+    return images
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return Image.open(path)
+    except UnidentifiedImageError as error:
+        raise DataError(f"{path}: is not a picture; replace or remove it") from error
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: is too large ({error}); reduce or remove it") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _eight_bit(image: Image.Image, channels: int) -> Image.Image:
+    if image.mode in ("I", "I;16", "F"):
+        values = np.asarray(image, np.float32)
+        top = max(float(values.max()), 1.0)
+        # 16-bit greys fill 0 … 65535; floats and 32-bit integers have no fixed range
+        scale = 65535.0 if image.mode == "I;16" or 255 < top <= 65535 else max(top, 255.0)
+        image = Image.fromarray((values / scale * 255).clip(0, 255).astype(np.uint8))
+    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        background = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(background, image)
+    return image.convert("L" if channels == 1 else "RGB")
+
+
+def _border_colour(image: Image.Image) -> tuple[int, ...]:
+    pixels = np.asarray(image).reshape(image.size[1], image.size[0], -1)
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    return tuple(int(value) for value in border.mean(axis=0).round())

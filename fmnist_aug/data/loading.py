@@ -1,0 +1,167 @@
+"""`load_dataset`: from a name or a path to an `ImageDataset`."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
+
+from fmnist_aug.data import folders
+from fmnist_aug.data.dataset import DatasetCard, ImageDataset, Split
+from fmnist_aug.data.idx import FILE_STEMS, find_idx_files, read_idx_pair
+from fmnist_aug.data.named import NAMED_DATASETS, PACKAGED_ROOT, NamedDataset, recognise
+from fmnist_aug.errors import DataError, UsageError
+from fmnist_aug.files import write_bytes
+
+
+def load_dataset(
+    name_or_path: str | Path = "fashion-mnist",
+    split: Split = "train",
+    *,
+    data_dir: str | Path | None = None,
+    image_size: int | None = None,
+    flip: bool | None = None,
+) -> ImageDataset:
+    """Read one split of a data set into memory.
+
+    Args:
+        name_or_path: ``fashion-mnist`` or ``mnist`` (packaged, no network needed), or the path
+            of an IDX folder (``train-images-idx3-ubyte[.gz]`` and the other three files) or of
+            an image folder (``PATH/{train,test}/CLASS/*``).
+        split: ``train`` or ``test``.
+        data_dir: folder in torchvision's layout (``DIR/FashionMNIST/raw``) in which named sets
+            are looked for before the packaged ones.
+        image_size: side in pixels to which the pictures of an image folder are brought.
+        flip: whether a mirrored image keeps its label, if the data set's card should be
+            overruled.
+
+    Raises:
+        UsageError: an unknown name, or an unknown split.
+        DataError: files that are missing, cut, corrupt or contradictory.
+
+    >>> dataset = load_dataset("mnist", "test")
+    >>> dataset.images.shape, dataset.labels.shape
+    ((10000, 28, 28, 1), (10000,))
+    """
+    if split not in ("train", "test"):
+        raise UsageError(f"unknown split {split!r}; choose 'train' or 'test'")
+    if image_size is not None and image_size < 8:
+        raise UsageError(f"an image size of {image_size} is too small; choose at least 8 pixels")
+    named = NAMED_DATASETS.get(str(name_or_path))
+    path = Path(name_or_path)
+    if named is not None:
+        dataset = _load_named(named, split, data_dir)
+    elif path.is_dir():
+        dataset = _load_path(path, split, image_size)
+    elif path.exists():
+        raise DataError(f"{path} is a file; a data set is a folder: {_EXPECTED}")
+    else:
+        raise UsageError(
+            f"no data set {str(name_or_path)!r}: neither a known name "
+            f"({', '.join(NAMED_DATASETS)}) nor an existing folder"
+        )
+    if flip is not None:
+        dataset = dataclasses.replace(dataset, card=dataclasses.replace(dataset.card, flip=flip))
+    return dataset
+
+
+def find_dataset_files(
+    name: str, split: Split, data_dir: str | Path | None = None
+) -> tuple[Path, Path]:
+    """Paths of the images and labels of a named set: in ``data_dir`` if it has them, or packaged.
+
+    Raises:
+        UsageError: ``data_dir`` is not a folder.
+        DataError: only one of the two files is there.
+    """
+    named = NAMED_DATASETS[name]
+    if data_dir is not None:
+        if not Path(data_dir).is_dir():
+            raise UsageError(f"--data-dir {data_dir} is not a folder")
+        for base in (Path(data_dir) / named.folder, Path(data_dir) / name):
+            found = find_idx_files(base, split)
+            if found is not None:
+                return found
+    packaged = find_idx_files(PACKAGED_ROOT / named.folder, split)
+    if packaged is None:
+        raise DataError(
+            f"the packaged files of {named.card.title} are missing from {PACKAGED_ROOT}; install "
+            "fmnist-aug again"
+        )
+    return packaged
+
+
+def write_idx_folder(dataset: ImageDataset, folder: Path) -> tuple[Path, Path]:
+    """Write a grey data set as two plain IDX files into ``folder``.
+
+    Raises:
+        DataError: the images are in colour, which IDX readers don't expect.
+        RunFolderError: the folder can't be written.
+    """
+    if dataset.images.shape[3] != 1:
+        raise DataError(f"{dataset.card.title} is in colour; only grey images go into IDX files")
+    images_path, labels_path = (folder / stem for stem in FILE_STEMS[dataset.split])
+    for path, values in (
+        (images_path, dataset.images[..., 0]),
+        (labels_path, dataset.labels.astype(np.uint8)),
+    ):
+        header = bytes([0, 0, 8, values.ndim])
+        header += b"".join(size.to_bytes(4) for size in values.shape)
+        write_bytes(path, header + np.ascontiguousarray(values).tobytes())
+    return images_path, labels_path
+
+
+_EXPECTED = f"either the four IDX files or {folders.LAYOUT}"
+
+
+def _load_named(named: NamedDataset, split: Split, data_dir: str | Path | None) -> ImageDataset:
+    paths = find_dataset_files(named.card.name, split, data_dir)
+    images, labels, _ = read_idx_pair(*paths, sha256=named.sha256[split])
+    return ImageDataset(images[..., None], labels, named.class_names, named.card, split)
+
+
+def _load_path(path: Path, split: Split, image_size: int | None) -> ImageDataset:
+    files = find_idx_files(path, split)
+    if files is not None:
+        return _load_idx(path, files, split)
+    if find_idx_files(path, "test" if split == "train" else "train") is not None:
+        raise DataError(f"{path} has no {FILE_STEMS[split][0]}[.gz]; a data set has four IDX files")
+    if not (path / "train").is_dir():
+        raise DataError(f"{path} is no data set; expected {_EXPECTED}")
+    if not (path / split).is_dir():
+        raise DataError(f"{path} has no folder {split!r}; expected {folders.LAYOUT}")
+    class_names = folders.list_classes(path / "train")
+    train_paths, train_labels = folders.list_images(path / "train", class_names)
+    form = folders.choose_format(train_paths, image_size)
+    if split == "train":
+        paths, labels = train_paths, train_labels
+    else:
+        paths, labels = folders.list_images(path / "test", class_names)
+    images = folders.read_images(paths, form)
+    return ImageDataset(images, labels, class_names, _card_of(path), split)
+
+
+def _load_idx(path: Path, files: tuple[Path, Path], split: Split) -> ImageDataset:
+    images, labels, digests = read_idx_pair(*files)
+    named = recognise(digests, split)
+    if named is not None:
+        return ImageDataset(images[..., None], labels, named.class_names, named.card, split)
+    largest = int(labels.max())
+    if split == "test" and (train_files := find_idx_files(path, "train")) is not None:
+        train_largest = int(read_idx_pair(*train_files)[1].max())
+        if largest > train_largest:
+            raise DataError(
+                f"{files[1]} holds label {largest}, but the training labels end at {train_largest}"
+            )
+        largest = train_largest
+    names = tuple(str(label) for label in range(largest + 1))
+    return ImageDataset(images[..., None], labels, names, _card_of(path), split)
+
+
+def _card_of(path: Path) -> DatasetCard:
+    """A card that promises nothing: an unknown data set is neither flipped nor moved."""
+    title = path.resolve().name or "images"
+    slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+    return DatasetCard(name=slug or "images", title=title)

@@ -1,0 +1,63 @@
+"""Held-out parts of the training data."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmnist_aug.data.dataset import ImageDataset, require_training_data
+from fmnist_aug.errors import DataError
+
+
+def held_out_split(
+    dataset: ImageDataset, fraction: float = 0.1, random_state: int = 0
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split training data into a part to fit on and a part held out, each class alike.
+
+    Classes without any image are allowed and are in neither part.
+
+    Args:
+        dataset: training images; a test split is refused.
+        fraction: share of the images to hold out, between 0 and 1.
+        random_state: the same number gives the same split.
+
+    Returns:
+        Indices of the fitting part and of the held-out part, both sorted, int64.
+
+    Raises:
+        DataError: a class has fewer than 2 images, or the data is a test split.
+    """
+    from sklearn.model_selection import StratifiedShuffleSplit
+
+    require_training_data(dataset, "a held-out split")
+    counts = np.bincount(dataset.labels, minlength=dataset.num_classes)
+    present = int((counts > 0).sum())
+    for label in np.flatnonzero(counts == 1):
+        raise DataError(
+            f"class {dataset.class_names[label]!r} has 1 training image, too few to split: each "
+            "class needs at least 2, one to train on and one to hold out; add images or remove "
+            "the class"
+        )
+    held_out_size = min(max(round(fraction * len(dataset)), present), len(dataset) - present)
+    splitter = StratifiedShuffleSplit(
+        n_splits=1, test_size=held_out_size, random_state=random_state
+    )
+    fit, held_out = next(splitter.split(np.zeros(len(dataset)), dataset.labels))
+    return np.sort(fit).astype(np.int64), np.sort(held_out).astype(np.int64)
+
+
+def stratified_slice(
+    dataset: ImageDataset, size: int | None, random_state: int = 0
+) -> ImageDataset:
+    """At most ``size`` images in the classes' own proportions; all of them if ``size`` is None."""
+    from sklearn.model_selection import train_test_split
+
+    if size is None or size >= len(dataset):
+        return dataset
+    chosen, _ = train_test_split(
+        np.arange(len(dataset)),
+        train_size=size,
+        stratify=dataset.labels,
+        random_state=random_state,
+    )
+    return dataset.subset(np.sort(chosen))

@@ -1,0 +1,292 @@
+"""The plan: which classes get extra draws, how many, with which augmentation, and why."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fmnist_aug.confusion import ConfusedPair, ConfusionReport, class_index
+from fmnist_aug.errors import DataError, UsageError
+
+SCHEMA = 1
+EXTRA_PER_IMAGE = 0.5
+"""Extra draws per image of the most confused class."""
+SMALLEST_SCALE = 0.25
+"""A targeted class gets at least this share of `EXTRA_PER_IMAGE`."""
+SHARE_FOR_OTHERS = 0.1
+"""Share of the targeted extras that is spread over the other classes on top, so that the traces
+of the augmentation don't tell the network the class."""
+MAX_PAIRS = 3
+
+
+@dataclass(frozen=True)
+class ConfusionPlan:
+    """Which classes to draw and augment more, and why.
+
+    Attributes:
+        class_names: one name a class.
+        pairs: the confused pairs that the plan answers, most confused first.
+        extra_draws: for each class the number of extra draws per image and epoch, ≥ 0.
+        policy: name of the augmentation policy of the extra draws.
+        reason: why these pairs, in a sentence.
+        source: where the confusions were measured.
+        confusions: the confusions behind the plan, if it came from any.
+    """
+
+    class_names: tuple[str, ...]
+    pairs: tuple[ConfusedPair, ...]
+    extra_draws: tuple[float, ...]
+    policy: str
+    reason: str
+    source: str = "given by the user"
+    confusions: ConfusionReport | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.extra_draws) != len(self.class_names):
+            raise DataError(
+                f"a plan for {len(self.class_names)} classes needs as many extra_draws, not "
+                f"{len(self.extra_draws)}"
+            )
+        if not all(math.isfinite(draws) and draws >= 0 for draws in self.extra_draws):
+            raise DataError(f"extra_draws must be finite and not negative: {self.extra_draws}")
+        for pair in self.pairs:
+            if not 0 <= pair.first < pair.second < len(self.class_names):
+                raise DataError(f"classes {pair.first} and {pair.second} are no pair of this plan")
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """Indices of the targeted classes, in order."""
+        return tuple(sorted({label for pair in self.pairs for label in (pair.first, pair.second)}))
+
+    @classmethod
+    def from_report(
+        cls,
+        report: ConfusionReport,
+        pairs: str | Iterable[tuple[int | str, int | str]] | None = None,
+        *,
+        policy: str = "photometric",
+        extra_per_image: float = EXTRA_PER_IMAGE,
+        share_for_others: float = SHARE_FOR_OTHERS,
+        max_pairs: int = MAX_PAIRS,
+        source: str = "predictions given by the user",
+    ) -> ConfusionPlan:
+        """Turn confusions into a plan.
+
+        By itself it takes the pairs whose share of all errors is, with 95 % confidence, larger
+        than an equal spread of the errors over all pairs would give, at most ``max_pairs``. Each
+        class of a pair gets ``extra_per_image`` draws, scaled between 0.25 and 1 by its share of
+        the confusions in these pairs; ``share_for_others`` of all those extras go to the other
+        classes on top.
+
+        Args:
+            report: confusions on images that were neither trained on nor are the test set.
+            pairs: None or ``"auto"``; or pairs of class names or indices, as tuples or as the
+                text ``"0:6,Coat:Shirt"``.
+            policy: name of the augmentation policy of the extra draws.
+            extra_per_image: extra draws per image of the most confused class.
+            share_for_others: share of the extras that goes to the other classes on top.
+            max_pairs: how many pairs are taken at the most if none are given.
+            source: where the confusions were measured, for the record.
+
+        Raises:
+            UsageError: an unknown class, a class paired with itself, a negative number.
+
+        >>> report = ConfusionReport.from_predictions([0] * 9 + [1] * 9, [0] * 8 + [1] * 10)
+        >>> ConfusionPlan.from_report(report, pairs=[(0, 1)]).extra_draws
+        (0.5, 0.5)
+        """
+        if not (extra_per_image >= 0 and share_for_others >= 0 and max_pairs >= 0):
+            raise UsageError("extra_per_image, share_for_others and max_pairs can't be negative")
+        if pairs is None or (isinstance(pairs, str) and pairs.strip() == "auto"):
+            chosen, reason = _find_pairs(report, max_pairs)
+        else:
+            chosen = _given_pairs(report, pairs)
+            reason = "these pairs were set by hand"
+        extra_draws = _extra_draws(report, chosen, extra_per_image, share_for_others)
+        return cls(
+            class_names=report.class_names,
+            pairs=tuple(chosen),
+            extra_draws=extra_draws,
+            policy=policy,
+            reason=reason,
+            source=source,
+            confusions=report,
+        )
+
+    @classmethod
+    def empty(cls, class_names: Sequence[str], reason: str = "no plan") -> ConfusionPlan:
+        """A plan without extra draws: a sampler with it is a plain shuffle."""
+        return cls(tuple(class_names), (), (0.0,) * len(class_names), "none", reason)
+
+    def spread_evenly(self, class_counts: Sequence[int]) -> ConfusionPlan:
+        """The control: as many extra draws with the same policy, but spread over all classes.
+
+        Args:
+            class_counts: training images of each class.
+        """
+        images = sum(class_counts)
+        total = sum(
+            round(draws * count)
+            for draws, count in zip(self.extra_draws, class_counts, strict=True)
+        )
+        even = total / images if images else 0.0
+        return dataclasses.replace(
+            self,
+            extra_draws=(even,) * len(self.class_names),
+            reason="the same number of extra draws spread evenly over all classes",
+        )
+
+    def to_json(self) -> str:
+        """The plan as JSON text, from which `from_json` makes an equal plan."""
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False, ensure_ascii=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as plain values for JSON."""
+        value = dataclasses.asdict(self)
+        value["confusions"] = self.confusions.to_dict() if self.confusions else None
+        return {"schema": SCHEMA, **json.loads(json.dumps(value))}
+
+    @classmethod
+    def from_json(cls, text: str) -> ConfusionPlan:
+        """Read a plan that `to_json` wrote.
+
+        Raises:
+            DataError: the text is no plan, or of a later schema.
+        """
+        try:
+            return cls.from_dict(json.loads(text))
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"not a plan as fmnist-aug writes it: {error!r}") from error
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> ConfusionPlan:
+        """The inverse of `to_dict`."""
+        if value["schema"] != SCHEMA:
+            raise DataError(
+                f"the plan has schema {value['schema']}, this version reads {SCHEMA}; "
+                "use the fmnist-aug that wrote it"
+            )
+        pairs = [ConfusedPair(**_with_tuples(pair)) for pair in value["pairs"]]
+        confusions = value["confusions"]
+        return cls(
+            class_names=tuple(value["class_names"]),
+            pairs=tuple(pairs),
+            extra_draws=tuple(float(draws) for draws in value["extra_draws"]),
+            policy=str(value["policy"]),
+            reason=str(value["reason"]),
+            source=str(value["source"]),
+            confusions=ConfusionReport.from_dict(confusions) if confusions else None,
+        )
+
+    def to_table(self) -> str:
+        """The plan as plain text for people."""
+        lines = []
+        if self.pairs:
+            lines.append("confused pair                     confused  of both classes (95 %)")
+            for pair in self.pairs:
+                name = f"{self.class_names[pair.first]} – {self.class_names[pair.second]}"
+                low, high = pair.ci95
+                lines.append(
+                    f"{name:<34}{pair.count:>8}  {pair.rate:6.2%} ({low:.2%} … {high:.2%})"
+                )
+            lines.append("")
+        lines.append("class                  extra draws per image")
+        lines += [
+            f"{name:<23}{draws:.3f}{'  targeted' if label in self.classes else ''}"
+            for label, (name, draws) in enumerate(
+                zip(self.class_names, self.extra_draws, strict=True)
+            )
+        ]
+        lines += [
+            "",
+            f"policy of the extra draws: {self.policy}",
+            f"why: {self.reason}",
+            f"from: {self.source}",
+        ]
+        return "\n".join(lines)
+
+
+def _with_tuples(value: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no tuples, so they come back as lists."""
+    return {key: tuple(item) if isinstance(item, list) else item for key, item in value.items()}
+
+
+def parse_pairs(text: str) -> list[tuple[str, str]]:
+    """Split ``"0:6,Coat:Shirt"`` into pairs of names.
+
+    Raises:
+        UsageError: the text is not pairs.
+    """
+    pairs = []
+    for part in text.split(","):
+        names = [name.strip() for name in part.split(":")]
+        if len(names) != 2 or not all(names):
+            raise UsageError(
+                f"{part.strip()!r} is not a pair of classes; write FIRST:SECOND, for instance 0:6 "
+                "or T-shirt/top:Shirt, and commas between pairs"
+            )
+        pairs.append((names[0], names[1]))
+    return pairs
+
+
+def _given_pairs(
+    report: ConfusionReport, pairs: str | Iterable[tuple[int | str, int | str]]
+) -> list[ConfusedPair]:
+    chosen = []
+    for names in parse_pairs(pairs) if isinstance(pairs, str) else pairs:
+        first, second = (class_index(str(name), report.class_names) for name in names)
+        if first == second:
+            raise UsageError(f"class {report.class_names[first]!r} can't be paired with itself")
+        pair = report.pair(first, second)
+        if pair not in chosen:
+            chosen.append(pair)
+    return sorted(chosen, key=lambda pair: (-pair.count, pair.first, pair.second))
+
+
+def _find_pairs(report: ConfusionReport, max_pairs: int) -> tuple[list[ConfusedPair], str]:
+    classes = len(report.class_names)
+    if not report.errors:
+        return [], "no confusions were found, so there is nothing to target"
+    even_share = 1 / max(classes * (classes - 1) / 2, 2)
+    chosen = [pair for pair in report.most_confused() if pair.share_ci95[0] > even_share]
+    if not chosen:
+        return [], (
+            f"none of the {report.errors} errors gather in a pair of classes more than chance "
+            "would have it, so there is nothing to target"
+        )
+    kept = chosen[:max_pairs]
+    share = sum(pair.share for pair in kept)
+    return kept, (
+        f"{len(chosen)} pair(s) hold more of the {report.errors} errors than an even spread "
+        f"({even_share:.1%} each) would give; the {len(kept)} most confused hold {share:.0%}"
+    )
+
+
+def _extra_draws(
+    report: ConfusionReport, pairs: list[ConfusedPair], extra: float, share_for_others: float
+) -> tuple[float, ...]:
+    size = len(report.class_names)
+    if not pairs:
+        return (0.0,) * size
+    confused = np.zeros(size)
+    for pair in pairs:
+        confused[[pair.first, pair.second]] += pair.count
+    targeted = sorted({label for pair in pairs for label in (pair.first, pair.second)})
+    largest = confused.max()
+    draws = np.zeros(size)
+    for label in targeted:
+        share = confused[label] / largest if largest else 1.0
+        draws[label] = extra * max(SMALLEST_SCALE, share)
+    others = [label for label in range(size) if label not in targeted]
+    images = int(report.support[others].sum()) if others else 0
+    if images:
+        draws[others] = share_for_others * float((draws * report.support).sum()) / images
+    return tuple(float(value) for value in draws)

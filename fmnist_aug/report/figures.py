@@ -1,0 +1,243 @@
+"""The pictures of a comparison, each as PNG; matplotlib is imported when one is drawn."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmnist_aug.report.canvas import LIGHT, MARKERS, Theme, blend, draw, text_colour
+from fmnist_aug.report.summary import (
+    ARM_ORDER,
+    Results,
+    arm_names,
+    class_names,
+    focus_classes,
+    judged_pair,
+    mean_recall,
+    runs_of,
+    seeds,
+    summed_confusion,
+)
+from fmnist_aug.report.wording import number, percent, plural, shorten
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_NUMBERED = 20
+"""Matrices of more classes are drawn without numbers in their cells."""
+MOST_ROWS = 30
+"""Figures with a row a class show this many at the most, those with the largest change."""
+NAME_LENGTH = 18
+
+
+def draw_figures(results: Results, theme: Theme = LIGHT) -> dict[str, bytes]:
+    """All figures that these results allow, as file name without ending → PNG."""
+    drawn: dict[str, bytes | None] = {
+        "accuracy": accuracy_figure(results, theme),
+        "recall-change": recall_change_figure(results, theme),
+    }
+    for arm in arm_names(results):
+        drawn[f"confusion-{file_name(arm)}"] = confusion_figure(results, arm, theme)
+    drawn["confusion-difference"] = difference_figure(results, theme)
+    return {name: png for name, png in drawn.items() if png is not None}
+
+
+def file_name(arm: str) -> str:
+    """An arm's name as part of a file's name."""
+    return re.sub(r"[^a-z0-9]+", "-", arm.lower()).strip("-") or "arm"
+
+
+def confusion_figure(results: Results, arm: str, theme: Theme = LIGHT) -> bytes:
+    """The confusion matrix of ``arm`` summed over its runs: rows = true, columns = predicted.
+
+    Colour is a confusion's share of its row's images, so that rare classes show as well; the
+    diagonal, which would outshine all, has a colour of its own.
+    """
+    counts = summed_confusion(results, arm)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    wrong = np.where(np.eye(len(counts), dtype=bool), np.nan, shares)
+    largest = max(float(np.nanmax(wrong, initial=0)), 1e-6)
+    labels = [[f"{count:,}" if count else "" for count in row] for row in counts.tolist()]
+    runs = plural(len(runs_of(results, arm)), "run")
+
+    def paint(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        colours = blend(theme.surface, theme.strong).with_extremes(bad=theme.right)
+        _matrix(axes, results, wrong / largest, labels, colours, (0.0, 1.0), theme)
+        axes.set_title(f"{arm}: test images, sum of {runs}")
+
+    return draw(theme, *_matrix_size(len(counts)), paint)
+
+
+def difference_figure(results: Results, theme: Theme = LIGHT) -> bytes | None:
+    """How confusions differ between two arms, in images a run: targeted − uniform if both ran.
+
+    Numbers are the plain difference; colour says whether it is good (more on the diagonal, less
+    off it) or bad. None with one arm only.
+    """
+    pair = judged_pair(results)
+    if pair is None:
+        return None
+    change = np.subtract(*(summed_confusion(results, a) / len(runs_of(results, a)) for a in pair))
+    gain = np.where(np.eye(len(change), dtype=bool), change, -change)
+    largest = max(float(np.abs(gain).max(initial=0)), 1e-6)
+    digits = 0 if largest >= 10 else 1
+    labels = [
+        ["" if round(value, digits) == 0 else _signed(value, digits) for value in row]
+        for row in change.tolist()
+    ]
+
+    def paint(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        colours = blend(theme.worse, theme.better, middle=theme.surface)
+        _matrix(axes, results, gain / largest, labels, colours, (-1.0, 1.0), theme)
+        axes.set_title(f"{pair[0]} − {pair[1]}: images a run (blue: better, orange: worse)")
+
+    return draw(theme, *_matrix_size(len(change)), paint)
+
+
+def accuracy_figure(results: Results, theme: Theme = LIGHT) -> bytes:
+    """Test accuracy of each run (dots, one line a seed), with each arm's mean and 95 % interval."""
+    arms = arm_names(results)
+
+    def paint(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        found = {(run["arm"], run["seed"]): 100 * run["test_accuracy"] for run in results["runs"]}
+        for seed in seeds(results):
+            pairs = [
+                (found[arm, seed], row) for row, arm in enumerate(arms) if (arm, seed) in found
+            ]
+            axes.plot(*zip(*pairs, strict=True), color=theme.grid, linewidth=1.2, zorder=1)
+        for row, arm in enumerate(arms):
+            colour, marker = _style(arm, row, theme)
+            entry = results["arms"][arm]
+            mean = 100 * entry["mean"]
+            if entry["ci95"]:
+                low, high = (100 * bound for bound in entry["ci95"])
+                axes.plot([low, high], [row, row], color=colour, linewidth=7, alpha=0.28, zorder=2)
+            axes.plot([mean, mean], [row - 0.26, row + 0.26], color=colour, linewidth=2.4, zorder=4)
+            values = [found[arm, run["seed"]] for run in runs_of(results, arm)]
+            axes.scatter(
+                values,
+                [row] * len(values),
+                color=colour,
+                marker=marker,
+                edgecolor=theme.surface,
+                linewidth=0.8,
+                s=46,
+                zorder=5,
+            )
+            axes.annotate(
+                f"{percent(entry['mean'])} %",
+                (mean, row - 0.3),
+                ha="center",
+                va="bottom",
+                fontsize=9,
+                fontweight="bold",
+                color=colour,
+            )
+        axes.set_yticks(range(len(arms)), arms)
+        axes.set_ylim(len(arms) - 0.5, -0.75)
+        axes.margins(x=0.12)
+        axes.grid(axis="x")
+        axes.set_xlabel("test accuracy (%); dots: runs, bar: 95 % interval of the mean")
+
+    return draw(theme, 6.4, 1.0 + 0.75 * len(arms), paint)
+
+
+def recall_change_figure(results: Results, theme: Theme = LIGHT) -> bytes | None:
+    """Change of each class's recall against the baseline, in points; None with one arm only.
+
+    Without a baseline the first arm takes its place.
+    """
+    arms = arm_names(results)
+    if len(arms) < 2:
+        return None
+    reference, others = arms[0], arms[1:]
+    start = mean_recall(results, reference)
+    changes = {arm: 100 * (mean_recall(results, arm) - start) for arm in others}
+    largest = np.abs(np.nan_to_num(np.stack(list(changes.values())))).max(axis=0)
+    shown = sorted(np.argsort(-largest, kind="stable")[:MOST_ROWS].tolist())
+    names = class_names(results)
+
+    def paint(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        axes.axvline(0, color=theme.muted, linewidth=1)
+        for position, arm in enumerate(others):
+            colour, marker = _style(arm, position + 1, theme)
+            offset = 0.3 * (position - (len(others) - 1) / 2)
+            rows = np.arange(len(shown)) + offset
+            values = changes[arm][shown]
+            axes.hlines(rows, 0, np.nan_to_num(values), color=colour, linewidth=2, alpha=0.55)
+            axes.scatter(values, rows, color=colour, marker=marker, s=30, zorder=3, label=arm)
+        ticks = [shorten(names[label], NAME_LENGTH) for label in shown]
+        axes.set_yticks(range(len(shown)), ticks)
+        focus = focus_classes(results)
+        for label, tick in zip(shown, axes.get_yticklabels(), strict=True):
+            tick.set_fontweight("bold" if label in focus else "normal")
+        axes.set_ylim(len(shown) - 0.4, -0.6)
+        axes.margins(x=0.08)
+        axes.grid(axis="x")
+        part = f", the {len(shown)} largest of {len(names)}" if len(shown) < len(names) else ""
+        axes.set_xlabel(f"change of recall against {reference} (points){part}")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(others))
+
+    return draw(theme, 6.4, 1.3 + 0.34 * len(shown), paint)
+
+
+def _matrix(
+    axes: Axes,
+    results: Results,
+    values: NDArray[np.float64],
+    labels: list[list[str]],
+    colours: Any,
+    limits: tuple[float, float],
+    theme: Theme,
+) -> None:
+    size = len(values)
+    image = axes.imshow(values, cmap=colours, vmin=limits[0], vmax=limits[1], aspect="equal")
+    if size <= MOST_NUMBERED:
+        longest = max(len(label) for row in labels for label in row)
+        for row, column in np.ndindex(size, size):
+            axes.text(
+                column,
+                row,
+                labels[row][column],
+                ha="center",
+                va="center",
+                fontsize=8 if longest < 5 else 6.6 if longest < 6 else 5.6,
+                color=text_colour(image.to_rgba(values[row : row + 1, column : column + 1])[0, 0]),
+            )
+    names = [shorten(name, NAME_LENGTH) for name in class_names(results)]
+    step = math.ceil(size / 34)
+    ticks = range(0, size, step)
+    axes.set_xticks(ticks, names[::step], rotation=90, fontsize=8 if size <= 20 else 6)
+    axes.set_yticks(ticks, names[::step], fontsize=8 if size <= 20 else 6)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    if size <= MOST_NUMBERED:
+        axes.set_xticks(np.arange(size + 1) - 0.5, minor=True)
+        axes.set_yticks(np.arange(size + 1) - 0.5, minor=True)
+        axes.tick_params(which="minor", length=0)
+        axes.grid(which="minor", color=theme.grid, linewidth=0.6)
+    axes.spines[:].set_visible(False)
+
+
+def _matrix_size(size: int) -> tuple[float, float]:
+    side = 1.5 + 0.42 * min(max(size, 5), 15)
+    return side, side
+
+
+def _style(arm: str, position: int, theme: Theme) -> tuple[str, str]:
+    place = ARM_ORDER.index(arm) if arm in ARM_ORDER else len(ARM_ORDER) + position
+    return theme.arms[place % len(theme.arms)], MARKERS[place % len(MARKERS)]
+
+
+def _signed(value: float, digits: int) -> str:
+    text = number(value, digits)
+    return text if text.startswith("−") else f"+{text}"

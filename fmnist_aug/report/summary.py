@@ -1,0 +1,237 @@
+"""What a comparison says in a few sentences, read from the dictionary that results.json holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmnist_aug.report.wording import (
+    clean,
+    interval,
+    join_names,
+    number,
+    p_value,
+    percent,
+    plural,
+    points,
+)
+
+Results = dict[str, Any]
+"""A comparison's results as `results.json` holds them (schema 1)."""
+
+ARM_ORDER = ("baseline", "uniform", "targeted")
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One arm's test accuracy minus another's.
+
+    Attributes:
+        a: the arm that is judged.
+        b: the arm it is held against.
+        difference: accuracy of ``a`` minus accuracy of ``b``, as a fraction.
+        ci95: 95 % interval of ``difference``, if it could be computed.
+        p_value: two-sided, if it could be computed.
+        verdict: ``better``, ``worse`` or ``no evidence``, from the view of ``a``.
+        minimum_detectable_difference: as a fraction, if known.
+    """
+
+    a: str
+    b: str
+    difference: float
+    ci95: tuple[float, float] | None
+    p_value: float | None
+    verdict: str
+    minimum_detectable_difference: float | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to "did targeting help?".
+
+    Attributes:
+        verdict: ``better``, ``worse``, ``no evidence`` or ``open`` (the arms to tell are missing).
+        short: the answer in a few words.
+        sentence: the answer with its numbers.
+    """
+
+    verdict: str
+    short: str
+    sentence: str
+
+
+def class_names(results: Results) -> list[str]:
+    """The class names, fit for printing; a class whose name is blank is called by its number."""
+    return [clean(name) or f"class {label}" for label, name in enumerate(results["class_names"])]
+
+
+def arm_names(results: Results) -> list[str]:
+    """The arms that have runs: baseline, uniform, targeted, then any other."""
+    found = {run["arm"]: None for run in results["runs"]}
+    return [arm for arm in ARM_ORDER if arm in found] + [a for a in found if a not in ARM_ORDER]
+
+
+def judged_pair(results: Results) -> tuple[str, str] | None:
+    """The two arms to subtract, targeted − uniform if both ran; None if there is one arm only."""
+    arms = arm_names(results)
+    pairs = (("targeted", "uniform"), ("targeted", "baseline"), ("uniform", "baseline"))
+    return next(((a, b) for a, b in pairs if a in arms and b in arms), None)
+
+
+def runs_of(results: Results, arm: str) -> list[dict[str, Any]]:
+    """The runs of ``arm``, ordered by seed."""
+    return sorted((run for run in results["runs"] if run["arm"] == arm), key=lambda r: r["seed"])
+
+
+def seeds(results: Results) -> list[int]:
+    """The seeds of all runs, each once, ascending: the same seed is a pair over the arms."""
+    return sorted({int(run["seed"]) for run in results["runs"]})
+
+
+def summed_confusion(results: Results, arm: str) -> NDArray[np.int64]:
+    """The confusion matrix of an arm, summed over its runs: int64 (K, K), rows = true."""
+    size = len(results["class_names"])
+    matrices = [run["confusion"] for run in runs_of(results, arm)]
+    return np.array(matrices, np.int64).reshape(-1, size, size).sum(axis=0)
+
+
+def mean_recall(results: Results, arm: str) -> NDArray[np.float64]:
+    """Recall of each class averaged over an arm's runs: float64 (K,), NaN for an absent class."""
+    rows = [
+        [np.nan if value is None else value for value in run["per_class_recall"]]
+        for run in runs_of(results, arm)
+    ]
+    return np.array(rows, np.float64).mean(axis=0)
+
+
+def contrasts(results: Results) -> list[Contrast]:
+    """All contrasts that were computed, in their order."""
+    return [
+        Contrast(
+            a=entry["a"],
+            b=entry["b"],
+            difference=float(entry["difference"]),
+            ci95=(entry["ci95"][0], entry["ci95"][1]) if entry.get("ci95") else None,
+            p_value=entry.get("p_value"),
+            verdict=str(entry["verdict"]),
+            minimum_detectable_difference=entry.get(
+                "minimum_detectable_difference", results.get("minimum_detectable_difference")
+            ),
+        )
+        for entry in results.get("contrasts") or []
+    ]
+
+
+def focus_classes(results: Results) -> list[int]:
+    """Indices of the classes in focus; empty if nothing was in focus."""
+    return [int(label) for label in results["runs"][0]["focus"]["classes"]]
+
+
+def focus_names(results: Results) -> str:
+    """The classes in focus as words."""
+    names = class_names(results)
+    return join_names([names[label] for label in focus_classes(results)])
+
+
+def focus_total(results: Results, arm: str) -> float:
+    """Mislabels an arm made in the focus classes, missed and claimed, averaged over its runs."""
+    runs = runs_of(results, arm)
+    return sum(run["focus"]["missed"] + run["focus"]["claimed"] for run in runs) / len(runs)
+
+
+def focus_sentence(results: Results) -> str:
+    """How many mislabels the focus classes are part of, and how many that is of all mislabels."""
+    if not focus_classes(results):
+        return "No class was in focus: the plan found nothing to target."
+    parts = []
+    for arm in arm_names(results):
+        share = results["arms"][arm].get("focus_share_of_errors")
+        of_all = "" if share is None else f" ({percent(share, 0)} % of all mislabels)"
+        parts.append(f"{number(focus_total(results, arm))} in {arm}{of_all}")
+    return f"The total mislabels from {focus_names(results)} average around {join_names(parts)}."
+
+
+def headline(results: Results) -> str:
+    """Whether targeted augmentation helped, honestly, in one to four sentences."""
+    return answer(results).sentence
+
+
+def answer(results: Results) -> Answer:
+    """Whether targeted augmentation helped: against uniform first, then against no augmentation.
+
+    Only the contrast with `uniform`, which augments as much but not as aimed, can show that
+    *targeting* helped; the one with `baseline` also holds the effect of augmenting at all.
+    """
+    found = {(contrast.a, contrast.b): contrast for contrast in contrasts(results)}
+    uniform = found.get(("targeted", "uniform"))
+    baseline = found.get(("targeted", "baseline"))
+    if "targeted" not in arm_names(results) or not (uniform or baseline):
+        return Answer(
+            "open",
+            "Not measured",
+            "Whether targeting helps was not measured: that takes the arm targeted and at least "
+            "one of uniform and baseline.",
+        )
+    short, sentences = _against_uniform(results, uniform)
+    if baseline:
+        sentences.append(_against_baseline(results, uniform, baseline))
+    sentences += _caveats(results, uniform or baseline)
+    return Answer(uniform.verdict if uniform else "open", short, " ".join(sentences))
+
+
+def _against_uniform(results: Results, uniform: Contrast | None) -> tuple[str, list[str]]:
+    if uniform is None:
+        return "Open", [
+            "Without the arm uniform it stays open whether targeting helps or just augmenting."
+        ]
+    short, opening = {
+        "better": ("Yes, it helped", "Targeting helped"),
+        "worse": ("No, it hurt", "Targeting hurt"),
+    }.get(uniform.verdict, ("No evidence that it helped", "No evidence that targeting helped"))
+    return short, [
+        f"{opening}: targeted − uniform is {_spell(uniform)}, {_runs(results, uniform)}."
+    ]
+
+
+def _against_baseline(results: Results, uniform: Contrast | None, baseline: Contrast) -> str:
+    text = f"Against the baseline without augmentation targeted is {_spell(baseline)}"
+    if uniform is None:
+        text += f", {_runs(results, baseline)}"
+    text += {"better": ": better", "worse": ": worse"}.get(baseline.verdict, ": no evidence")
+    if uniform and uniform.verdict == "no evidence" and baseline.verdict == "better":
+        text += "; so augmenting helped, and nothing shows that targeting added to it"
+    return text + "."
+
+
+def _caveats(results: Results, contrast: Contrast | None) -> list[str]:
+    sentences = []
+    detectable = contrast.minimum_detectable_difference if contrast else None
+    if detectable is not None:
+        sentences.append(
+            "The smallest difference that these runs would probably have shown is about "
+            f"{percent(detectable)} points."
+        )
+    if len(seeds(results)) == 1:
+        sentences.append("A single run an arm can't tell an effect from the luck of its seed.")
+    if not results["plan"]["pairs"]:
+        sentences.append(f"Nothing was targeted: {clean(results['plan']['reason'])}.")
+    return sentences
+
+
+def _spell(contrast: Contrast) -> str:
+    details = []
+    if contrast.ci95:
+        details.append(f"95 % interval {interval(contrast.ci95, signed=True)}")
+    if contrast.p_value is not None:
+        p = p_value(contrast.p_value)
+        details.append(f"p {p}" if p.startswith("<") else f"p = {p}")
+    text = f"{points(contrast.difference)} points of test accuracy"
+    return f"{text} ({', '.join(details)})" if details else text
+
+
+def _runs(results: Results, contrast: Contrast) -> str:
+    counts = [len(runs_of(results, arm)) for arm in (contrast.a, contrast.b)]
+    return f"{plural(min(counts), 'run')} an arm"

@@ -1,0 +1,256 @@
+"""Samplers that draw every image once an epoch and those of the planned classes more often."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import DistributedSampler, Sampler
+
+from fmnist_aug.errors import DataError, UsageError
+from fmnist_aug.labels import find_labels
+from fmnist_aug.plan import ConfusionPlan
+
+
+class AugmentedIndex(int):
+    """An index that remembers which draw it is; to a data set it is a plain ``int``.
+
+    Attributes:
+        epoch: the epoch in which it was drawn.
+        copy: 0 for the one regular draw of an epoch, 1, 2, … for extra draws.
+    """
+
+    epoch: int
+    copy: int
+
+    def __new__(cls, index: int, epoch: int = 0, copy: int = 0) -> AugmentedIndex:
+        """Make an index of draw ``copy`` in ``epoch``."""
+        self = super().__new__(cls, index)
+        self.epoch = epoch
+        self.copy = copy
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return AugmentedIndex, (int(self), self.epoch, self.copy)
+
+
+class AugmentationSampler(Sampler[int]):
+    """Draws every image once an epoch, and extra copies of the classes that a plan targets.
+
+    The number of extra draws of a class with ``n`` images is ``round(w · n)``, where ``w`` is the
+    plan's ``extra_draws`` for that class; they are drawn without replacement until all images of
+    the class were drawn. The order is a function of (seed, epoch) alone. Call `set_epoch` before
+    each epoch, as with torch's ``DistributedSampler``; otherwise each epoch repeats the last.
+
+    Yields `AugmentedIndex`, an ``int`` that works with any map-style data set and tells an
+    `AugmentedDataset` which draw it is.
+
+    Args:
+        labels: int (N,), or a data set whose labels can be found without decoding images.
+        plan: which classes get how many extra draws.
+        seed: another seed gives another order.
+        num_samples: at most so many draws an epoch, for those who need equal lengths. Only then
+            may images be left out of an epoch.
+
+    Raises:
+        DataError: the labels can't be found, or the plan has fewer classes than the labels.
+        UsageError: a negative seed, or ``num_samples`` below 1.
+
+    >>> plan = ConfusionPlan(("a", "b"), (), (0.5, 0.0), "none", "an example")
+    >>> sampler = AugmentationSampler([0, 0, 1, 1], plan)
+    >>> len(sampler), sorted(set(sampler))
+    (5, [0, 1, 2, 3])
+    """
+
+    def __init__(
+        self,
+        labels: Any,
+        plan: ConfusionPlan,
+        *,
+        seed: int = 0,
+        num_samples: int | None = None,
+    ) -> None:
+        self.labels = find_labels(labels)
+        self.plan = plan
+        self.seed = _whole(seed, "seed", 0)
+        self.num_samples = None if num_samples is None else _whole(num_samples, "num_samples", 1)
+        self.epoch = 0
+        if self.labels.size and self.labels.max() >= len(plan.class_names):
+            raise DataError(
+                f"the labels go up to {self.labels.max()}, but the plan knows "
+                f"{len(plan.class_names)} classes, numbered from 0"
+            )
+        counts = np.bincount(self.labels, minlength=len(plan.class_names))
+        self.extras_per_class = tuple(
+            round(draws * int(count)) for draws, count in zip(plan.extra_draws, counts, strict=True)
+        )
+        if np.count_nonzero(counts) < 2:  # with one class there is nothing to tell apart
+            self.extras_per_class = (0,) * len(counts)
+        self._members = [np.flatnonzero(self.labels == label) for label in range(len(counts))]
+        self._start = 0
+        self._consumed = 0
+
+    def __len__(self) -> int:
+        """Draws in a whole epoch."""
+        total = len(self.labels) + sum(self.extras_per_class)
+        return total if self.num_samples is None else min(total, self.num_samples)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next iteration; also forgets a position in mid-epoch."""
+        epoch = _whole(epoch, "epoch", 0)
+        if epoch != self.epoch:
+            self._start = self._consumed = 0
+        self.epoch = epoch
+
+    def epoch_draws(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """All draws of an epoch at once: indices and copy numbers, both int64 (len(self),)."""
+        indices = [np.arange(len(self.labels))]
+        copies = [np.zeros(len(self.labels), np.int64)]
+        for label, (members, extras) in enumerate(
+            zip(self._members, self.extras_per_class, strict=True)
+        ):
+            if not extras:
+                continue
+            generator = np.random.default_rng([self.seed, epoch, 1, label])
+            rounds, rest = divmod(extras, len(members))
+            for copy in range(1, rounds + 1):
+                indices.append(members)
+                copies.append(np.full(len(members), copy))
+            indices.append(generator.permutation(members)[:rest])
+            copies.append(np.full(rest, rounds + 1))
+        order = np.random.default_rng([self.seed, epoch, 0]).permutation(
+            sum(len(part) for part in indices)
+        )[: len(self)]
+        return np.concatenate(indices)[order], np.concatenate(copies)[order]
+
+    def __iter__(self) -> Iterator[int]:
+        epoch, start = self.epoch, self._start
+        self._start = 0
+        self._consumed = start
+        indices, copies = self.epoch_draws(epoch)
+        for index, copy in zip(indices[start:].tolist(), copies[start:].tolist(), strict=True):
+            self._consumed += 1
+            yield AugmentedIndex(index, epoch, copy)
+
+    def state_dict(self, consumed: int | None = None) -> dict[str, int]:
+        """Where the sampler is, as plain JSON values.
+
+        Args:
+            consumed: draws of the current epoch that were used up. By default those that were
+                handed out; a ``DataLoader`` with workers fetches ahead, so give batches done ×
+                batch size there.
+        """
+        return {
+            "seed": self.seed,
+            "epoch": self.epoch,
+            "consumed": self._consumed if consumed is None else _whole(consumed, "consumed", 0),
+            "length": len(self),
+        }
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on where `state_dict` was taken: the next iteration yields the rest of that epoch.
+
+        Raises:
+            DataError: the state is of a sampler with another length or seed.
+        """
+        _check_state(state, self.seed, len(self))
+        self.epoch = state["epoch"]
+        # an epoch that was used up whole is done: nothing of it is left to yield
+        self._start = self._consumed = state["consumed"]
+
+
+class DistributedAugmentationSampler(DistributedSampler[int]):
+    """`AugmentationSampler` for several processes: each rank takes its stride of the same order.
+
+    A ``DistributedSampler``, so that frameworks leave it as it is. As there, the order is padded
+    with its own beginning to a multiple of the ranks, or cut with ``drop_last``; interleaved and
+    cut to the length of the single-process epoch, the ranks' draws are exactly that epoch.
+
+    Args:
+        labels: as for `AugmentationSampler`.
+        plan: as for `AugmentationSampler`.
+        num_replicas: number of processes; by default that of the process group.
+        rank: number of this process; by default that in the process group.
+        seed: must be the same in all processes.
+        num_samples: at most so many draws an epoch, over all processes.
+        drop_last: cut instead of padding.
+
+    Raises:
+        DataError: the labels can't be found, or the plan has fewer classes than the labels.
+        UsageError: a negative seed, or ``num_samples`` below 1.
+    """
+
+    def __init__(
+        self,
+        labels: Any,
+        plan: ConfusionPlan,
+        *,
+        num_replicas: int | None = None,
+        rank: int | None = None,
+        seed: int = 0,
+        num_samples: int | None = None,
+        drop_last: bool = False,
+    ) -> None:
+        self.sampler = AugmentationSampler(labels, plan, seed=seed, num_samples=num_samples)
+        super().__init__(
+            self.sampler,  # type: ignore[arg-type]  # only its length is used
+            num_replicas=num_replicas,
+            rank=rank,
+            shuffle=True,
+            seed=seed,
+            drop_last=drop_last,
+        )
+        self._start = 0
+        self._consumed = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next iteration; also forgets a position in mid-epoch."""
+        if epoch != self.epoch:
+            self._start = self._consumed = 0
+        self.sampler.set_epoch(epoch)
+        super().set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[int]:
+        epoch, start = self.epoch, self._start
+        self._start = 0
+        self._consumed = start
+        indices, copies = self.sampler.epoch_draws(epoch)
+        # np.resize repeats the order from its beginning, or cuts it
+        indices = np.resize(indices, self.total_size)[self.rank :: self.num_replicas]
+        copies = np.resize(copies, self.total_size)[self.rank :: self.num_replicas]
+        for index, copy in zip(indices[start:].tolist(), copies[start:].tolist(), strict=True):
+            self._consumed += 1
+            yield AugmentedIndex(index, epoch, copy)
+
+    def state_dict(self, consumed: int | None = None) -> dict[str, int]:
+        """As `AugmentationSampler.state_dict`; ``consumed`` counts this rank's draws."""
+        return {
+            "seed": self.sampler.seed,
+            "epoch": self.epoch,
+            "consumed": self._consumed if consumed is None else _whole(consumed, "consumed", 0),
+            "length": len(self),
+        }
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """As `AugmentationSampler.load_state_dict`."""
+        _check_state(state, self.sampler.seed, len(self))
+        self.set_epoch(state["epoch"])
+        self._start = self._consumed = state["consumed"]
+
+
+def _whole(value: int, name: str, least: int) -> int:
+    if int(value) != value or value < least:
+        raise UsageError(f"{name} must be a whole number of at least {least}, not {value!r}")
+    return int(value)
+
+
+def _check_state(state: dict[str, int], seed: int, length: int) -> None:
+    if state["seed"] != seed or state["length"] != length:
+        raise DataError(
+            f"the state is of a sampler with seed {state['seed']} and {state['length']} draws an "
+            f"epoch, this one has seed {seed} and {length}; use the same data, plan and seed"
+        )
+    if not 0 <= state["consumed"] <= length:
+        raise DataError(f"the state has used {state['consumed']} of {length} draws")

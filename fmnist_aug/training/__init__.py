@@ -1,0 +1,17 @@
+"""The one engine that trains every model on every device."""
+
+from fmnist_aug.training.engine import TrainedModel, TrainProgress, train_model
+from fmnist_aug.training.hardware import Hardware, choose_hardware
+from fmnist_aug.training.settings import PRESETS, Preset, TrainSettings, get_preset
+
+__all__ = [
+    "PRESETS",
+    "Hardware",
+    "Preset",
+    "TrainProgress",
+    "TrainSettings",
+    "TrainedModel",
+    "choose_hardware",
+    "get_preset",
+    "train_model",
+]

@@ -1,0 +1,118 @@
+"""How to train: settings of a run, and the presets that bundle them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from fmnist_aug.errors import UsageError
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Everything that decides a training besides data, plan and seed.
+
+    Attributes:
+        model: the network's name, for `create_model`.
+        epochs: length of the training, in passes over the original images; an arm with extra
+            draws takes as many optimisation steps, and so passes a little less often.
+        batch_size: images a step.
+        optimizer: ``sgd`` (Nesterov) for all weights, or ``muon`` for the inner convolutions
+            (Keller Jordan's, as in his airbench) and SGD for the rest.
+        learning_rate: peak of SGD's triangular schedule.
+        muon_learning_rate: peak of Muon's.
+        momentum: of SGD.
+        weight_decay: of SGD, on weights, not on biases and norms.
+        warmup: share of the steps over which the rate rises from 0; it then falls to 0.
+        label_smoothing: share of the target that is spread over all classes.
+        test_time_flip: average the logits of an image and its mirror image, where the data set
+            allows flips.
+    """
+
+    model: str
+    epochs: float
+    batch_size: int = 256
+    optimizer: Literal["sgd", "muon"] = "sgd"
+    learning_rate: float = 0.2
+    muon_learning_rate: float = 0.08
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup: float = 0.2
+    label_smoothing: float = 0.1
+    test_time_flip: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.epochs > 0:
+            raise UsageError(f"epochs must be more than 0, not {self.epochs}")
+        if self.batch_size < 2:
+            raise UsageError(f"the batch size must be at least 2, not {self.batch_size}")
+
+    def batch_for(self, images: int) -> int:
+        """Images a step for a data set of that size: small sets still get some steps an epoch."""
+        return max(2, min(self.batch_size, images // 8))
+
+    def steps_for(self, images: int) -> int:
+        """Optimisation steps for a data set of that size, the same for every arm."""
+        return max(1, round(self.epochs * images / self.batch_for(images)))
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A bundle of settings for a purpose.
+
+    Attributes:
+        name: for the command line.
+        description: for people.
+        settings: of every arm's runs.
+        probe_epochs: epochs of the one training whose held-out confusions make the plan.
+        train_images: size of the slice of the training data; None for all of it.
+        test_images: size of the slice of the test data; None for all of it.
+    """
+
+    name: str
+    description: str
+    settings: TrainSettings
+    probe_epochs: float
+    train_images: int | None = None
+    test_images: int | None = None
+
+
+FAST = TrainSettings(model="fast-cnn", epochs=4, optimizer="muon")
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            "smoke",
+            "a first look in about a minute: the whole comparison on a slice of the data",
+            TrainSettings(model="fast-cnn", epochs=2, batch_size=128, optimizer="muon"),
+            probe_epochs=2,
+            train_images=3000,
+            test_images=1000,
+        ),
+        Preset(
+            "fast",
+            "a small network for machines without a GPU",
+            FAST,
+            probe_epochs=2,
+        ),
+        Preset(
+            "original",
+            "the original experiment's network at full size",
+            TrainSettings(model="baseline-cnn", epochs=12, batch_size=128, learning_rate=0.05),
+            probe_epochs=4,
+        ),
+    )
+}
+
+
+def get_preset(name: str) -> Preset:
+    """The preset of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    try:
+        return PRESETS[name]
+    except KeyError:
+        raise UsageError(f"unknown preset {name!r}; choose one of {', '.join(PRESETS)}") from None
