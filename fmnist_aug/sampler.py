@@ -36,7 +36,70 @@ class AugmentedIndex(int):
         return AugmentedIndex, (int(self), self.epoch, self.copy)
 
 
-class AugmentationSampler(Sampler[int]):
+class _Position:
+    """Where a sampler is in its epoch, and how it goes on there."""
+
+    seed: int
+    epoch: int
+    _start = 0
+    _consumed = 0
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def state_dict(self, consumed: int | None = None) -> dict[str, int]:
+        """Where the sampler is, as plain JSON values.
+
+        Args:
+            consumed: draws of the current epoch that were used up, of this process if there are
+                several. By default those that were handed out; a ``DataLoader`` with workers
+                fetches ahead, so give batches done × batch size there.
+        """
+        return {
+            "seed": self.seed,
+            "epoch": self.epoch,
+            "consumed": self._consumed if consumed is None else _whole(consumed, "consumed", 0),
+            "length": len(self),
+        }
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on where `state_dict` was taken: the next iteration yields the rest of that epoch.
+
+        Raises:
+            DataError: the state is of a sampler with another length or seed.
+        """
+        if state["seed"] != self.seed or state["length"] != len(self):
+            raise DataError(
+                f"the state is of a sampler with seed {state['seed']} and {state['length']} draws "
+                f"an epoch, this one has seed {self.seed} and {len(self)}; use the same data, "
+                "plan and seed"
+            )
+        if not 0 <= state["consumed"] <= len(self):
+            raise DataError(f"the state has used {state['consumed']} of {len(self)} draws")
+        self.set_epoch(state["epoch"])
+        self._start = self._consumed = state["consumed"]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next iteration; another one forgets a position in mid-epoch."""
+        epoch = _whole(epoch, "epoch", 0)
+        if epoch != self.epoch:
+            self._start = self._consumed = 0
+        self.epoch = epoch
+
+    def _begin(self, indices: NDArray[np.int64], copies: NDArray[np.int64]) -> Iterator[int]:
+        # the pass begins here, not at the first draw of the generator that is returned
+        self._consumed, self._start = self._start, 0
+        return self._draws(indices[self._consumed :], copies[self._consumed :], self.epoch)
+
+    def _draws(
+        self, indices: NDArray[np.int64], copies: NDArray[np.int64], epoch: int
+    ) -> Iterator[int]:
+        for index, copy in zip(indices.tolist(), copies.tolist(), strict=True):
+            self._consumed += 1
+            yield AugmentedIndex(index, epoch, copy)
+
+
+class AugmentationSampler(_Position, Sampler[int]):
     """Draws every image once an epoch, and extra copies of the classes that a plan targets.
 
     The number of extra draws of a class with ``n`` images is ``round(w · n)``, where ``w`` is the
@@ -89,20 +152,11 @@ class AugmentationSampler(Sampler[int]):
         if np.count_nonzero(counts) < 2:  # with one class there is nothing to tell apart
             self.extras_per_class = (0,) * len(counts)
         self._members = [np.flatnonzero(self.labels == label) for label in range(len(counts))]
-        self._start = 0
-        self._consumed = 0
 
     def __len__(self) -> int:
         """Draws in a whole epoch."""
         total = len(self.labels) + sum(self.extras_per_class)
         return total if self.num_samples is None else min(total, self.num_samples)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next iteration; also forgets a position in mid-epoch."""
-        epoch = _whole(epoch, "epoch", 0)
-        if epoch != self.epoch:
-            self._start = self._consumed = 0
-        self.epoch = epoch
 
     def epoch_draws(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """All draws of an epoch at once: indices and copy numbers, both int64 (len(self),)."""
@@ -126,42 +180,10 @@ class AugmentationSampler(Sampler[int]):
         return np.concatenate(indices)[order], np.concatenate(copies)[order]
 
     def __iter__(self) -> Iterator[int]:
-        epoch, start = self.epoch, self._start
-        self._start = 0
-        self._consumed = start
-        indices, copies = self.epoch_draws(epoch)
-        for index, copy in zip(indices[start:].tolist(), copies[start:].tolist(), strict=True):
-            self._consumed += 1
-            yield AugmentedIndex(index, epoch, copy)
-
-    def state_dict(self, consumed: int | None = None) -> dict[str, int]:
-        """Where the sampler is, as plain JSON values.
-
-        Args:
-            consumed: draws of the current epoch that were used up. By default those that were
-                handed out; a ``DataLoader`` with workers fetches ahead, so give batches done ×
-                batch size there.
-        """
-        return {
-            "seed": self.seed,
-            "epoch": self.epoch,
-            "consumed": self._consumed if consumed is None else _whole(consumed, "consumed", 0),
-            "length": len(self),
-        }
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on where `state_dict` was taken: the next iteration yields the rest of that epoch.
-
-        Raises:
-            DataError: the state is of a sampler with another length or seed.
-        """
-        _check_state(state, self.seed, len(self))
-        self.epoch = state["epoch"]
-        # an epoch that was used up whole is done: nothing of it is left to yield
-        self._start = self._consumed = state["consumed"]
+        return self._begin(*self.epoch_draws(self.epoch))
 
 
-class DistributedAugmentationSampler(DistributedSampler[int]):
+class DistributedAugmentationSampler(_Position, DistributedSampler[int]):
     """`AugmentationSampler` for several processes: each rank takes its stride of the same order.
 
     A ``DistributedSampler``, so that frameworks leave it as it is. As there, the order is padded
@@ -202,55 +224,21 @@ class DistributedAugmentationSampler(DistributedSampler[int]):
             seed=seed,
             drop_last=drop_last,
         )
-        self._start = 0
-        self._consumed = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next iteration; also forgets a position in mid-epoch."""
-        if epoch != self.epoch:
-            self._start = self._consumed = 0
-        self.sampler.set_epoch(epoch)
-        super().set_epoch(epoch)
+    def __len__(self) -> int:
+        """Draws of this process in a whole epoch."""
+        return self.num_samples
 
     def __iter__(self) -> Iterator[int]:
-        epoch, start = self.epoch, self._start
-        self._start = 0
-        self._consumed = start
-        indices, copies = self.sampler.epoch_draws(epoch)
         # np.resize repeats the order from its beginning, or cuts it
-        indices = np.resize(indices, self.total_size)[self.rank :: self.num_replicas]
-        copies = np.resize(copies, self.total_size)[self.rank :: self.num_replicas]
-        for index, copy in zip(indices[start:].tolist(), copies[start:].tolist(), strict=True):
-            self._consumed += 1
-            yield AugmentedIndex(index, epoch, copy)
-
-    def state_dict(self, consumed: int | None = None) -> dict[str, int]:
-        """As `AugmentationSampler.state_dict`; ``consumed`` counts this rank's draws."""
-        return {
-            "seed": self.sampler.seed,
-            "epoch": self.epoch,
-            "consumed": self._consumed if consumed is None else _whole(consumed, "consumed", 0),
-            "length": len(self),
-        }
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """As `AugmentationSampler.load_state_dict`."""
-        _check_state(state, self.sampler.seed, len(self))
-        self.set_epoch(state["epoch"])
-        self._start = self._consumed = state["consumed"]
+        indices, copies = (
+            np.resize(values, self.total_size)[self.rank :: self.num_replicas]
+            for values in self.sampler.epoch_draws(self.epoch)
+        )
+        return self._begin(indices, copies)
 
 
 def _whole(value: int, name: str, least: int) -> int:
     if int(value) != value or value < least:
         raise UsageError(f"{name} must be a whole number of at least {least}, not {value!r}")
     return int(value)
-
-
-def _check_state(state: dict[str, int], seed: int, length: int) -> None:
-    if state["seed"] != seed or state["length"] != length:
-        raise DataError(
-            f"the state is of a sampler with seed {state['seed']} and {state['length']} draws an "
-            f"epoch, this one has seed {seed} and {length}; use the same data, plan and seed"
-        )
-    if not 0 <= state["consumed"] <= length:
-        raise DataError(f"the state has used {state['consumed']} of {length} draws")

@@ -105,7 +105,7 @@ class AugmentedDataset(Dataset[tuple[Any, Any]]):
 
 def to_float_tensor(image: NDArray[np.uint8]) -> Tensor:
     """uint8 (H, W, C) to float32 (C, H, W) in 0–1."""
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float() / 255
+    return torch.from_numpy(image.transpose(2, 0, 1).copy()).float() / 255
 
 
 def to_uint8_array(image: Any) -> NDArray[np.uint8]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Command = Callable[..., Any]
 
 PRESETS = ("smoke", "fast", "original")
 MODELS = ("baseline-cnn", "fast-cnn")
@@ -19,7 +19,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
-def data_options(function: Function) -> Function:
+def data_options(function: Command) -> Command:
     """Which data, and how to read it."""
     return _all(
         click.option(
@@ -42,12 +42,12 @@ def data_options(function: Function) -> Function:
         click.option(
             "--flip/--no-flip",
             default=None,
-            help="Whether mirrored images keep their label.  [default: as the data set's card says]",
+            help="Whether mirrored images keep their label.  [default: by data set]",
         ),
     )(function)
 
 
-def training_options(function: Function) -> Function:
+def training_options(function: Command) -> Command:
     """How to train."""
     return _all(
         click.option("--preset", type=click.Choice(PRESETS), default="fast", help="Settings."),
@@ -68,7 +68,7 @@ def training_options(function: Function) -> Function:
     )(function)
 
 
-def plan_options(function: Function) -> Function:
+def plan_options(function: Command) -> Command:
     """What to target."""
     return _all(
         click.option(
@@ -85,7 +85,7 @@ def plan_options(function: Function) -> Function:
     )(function)
 
 
-def output_options(function: Function) -> Function:
+def output_options(function: Command) -> Command:
     """What is printed."""
     return _all(
         click.option("--json", "as_json", is_flag=True, help="Print results as JSON."),
@@ -102,8 +102,8 @@ def command_line() -> str:
     return shlex.join(["fmnist-aug", *sys.argv[1:]])
 
 
-def _all(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def decorate(function: Any) -> Any:
+def _all(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def decorate(function: Command) -> Command:
         for decorator in reversed(decorators):
             function = decorator(function)
         return function

@@ -1,0 +1,252 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from fmnist_aug import AugmentationSampler, AugmentedDataset, ConfusionPlan, load_dataset
+from fmnist_aug.augment import POLICIES, Policy, augment_batch, base_policy, compose, get_policy
+from fmnist_aug.augment.per_image import apply_seeded
+from fmnist_aug.augment.policies import Affine, Erase, Flip
+from fmnist_aug.augment.random_numbers import draw_keys, uniform
+from fmnist_aug.errors import DataError, UsageError
+from fmnist_aug.sampler import AugmentedIndex
+
+
+@pytest.fixture(scope="module")
+def garments():
+    dataset = load_dataset("fashion-mnist", "test")
+    return dataset.subset(np.arange(300))
+
+
+def as_batch(dataset):
+    return torch.from_numpy(dataset.images.transpose(0, 3, 1, 2).astype(np.float32))
+
+
+def test_uniform_numbers_are_uniform_and_unrelated():
+    indices = torch.arange(200_000)
+    keys = draw_keys(0, 0, indices, torch.zeros_like(indices))
+    numbers = [uniform(keys, purpose).numpy() for purpose in range(3)]
+    numbers.append(uniform(draw_keys(0, 1, indices, torch.zeros_like(indices)), 0).numpy())
+    numbers.append(uniform(draw_keys(1, 0, indices, torch.zeros_like(indices)), 0).numpy())
+    for values in numbers:
+        assert values.min() >= 0
+        assert values.max() < 1
+        counts = np.histogram(values, 50, (0, 1))[0]
+        assert ((counts - 4000) ** 2 / 4000).sum() < 100  # chi-square, 49 degrees of freedom
+    correlations = np.corrcoef(np.stack([*numbers, np.roll(numbers[0], 1)]))
+    assert np.abs(correlations - np.eye(6)).max() < 0.01
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_batch_is_augmented_image_by_image_whatever_its_company(garments, name):
+    images, indices = as_batch(garments), torch.arange(300)
+    epochs, copies = indices % 3, indices % 2
+    options = {"seed": 5, "epochs": epochs, "copies": copies}
+    together = augment_batch(images, POLICIES[name], indices, **options)
+    assert together.shape == images.shape
+    assert together.min() >= 0
+    assert together.max() <= 255
+    assert torch.equal(together, together.round())
+    order = torch.randperm(300, generator=torch.Generator().manual_seed(0))[:100]
+    apart = augment_batch(
+        images[order], POLICIES[name], order, seed=5, epochs=epochs[order], copies=copies[order]
+    )
+    assert torch.equal(apart, together[order])
+
+
+@pytest.mark.parametrize("name", sorted(set(POLICIES) - {"none"}))
+def test_images_copies_epochs_and_seeds_are_augmented_differently(garments, name):
+    image = as_batch(garments)[:1].expand(200, -1, -1, -1)
+    zeros, numbers = torch.zeros(200, dtype=torch.int64), torch.arange(200)
+    variants = {
+        "index": augment_batch(image, POLICIES[name], numbers),
+        "copy": augment_batch(image, POLICIES[name], zeros, copies=numbers),
+        "epoch": augment_batch(image, POLICIES[name], zeros, epochs=numbers),
+    }
+    for batch in variants.values():
+        assert len(torch.unique(batch, dim=0)) >= (2 if name == "flip" else 20)
+    seeds = [augment_batch(image, POLICIES[name], numbers, seed=seed) for seed in (0, 1)]
+    assert not torch.equal(*seeds)
+
+
+def test_flips_alternate_between_epochs(garments):
+    images, indices = as_batch(garments), torch.arange(300)
+    first, second = (
+        augment_batch(images, get_policy("flip"), indices, epochs=epoch) for epoch in (0, 1)
+    )
+    assert torch.equal(first, second.flip(3))
+    flipped = (first != images).flatten(1).any(dim=1).float().mean()
+    assert 0.4 < flipped < 0.6
+
+
+def centre_and_spread(images):
+    """Per image: total brightness, centre of mass (y, x) and spread about it."""
+    weights = images.astype(np.float64).reshape(len(images), 28, 28) + 1e-9
+    total = weights.sum(axis=(1, 2))
+    y, x = np.mgrid[:28, :28]
+    y_mean = (weights * y).sum(axis=(1, 2)) / total
+    x_mean = (weights * x).sum(axis=(1, 2)) / total
+    distance = (y - y_mean[:, None, None]) ** 2 + (x - x_mean[:, None, None]) ** 2
+    tilt = (weights * (y - y_mean[:, None, None]) * (x - x_mean[:, None, None])).sum(axis=(1, 2))
+    return np.stack(
+        [total, y_mean, x_mean, (weights * distance).sum(axis=(1, 2)) / total, tilt / total]
+    )
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_batched_and_per_image_policies_agree_in_distribution(garments, name):
+    image = garments.images[0]
+    draws = 4000
+    batch = torch.from_numpy(image.transpose(2, 0, 1).astype(np.float32)).expand(draws, 1, 28, 28)
+    batched = augment_batch(batch, POLICIES[name], torch.arange(draws), seed=1).numpy()
+    pipeline = compose(POLICIES[name])
+    apart = np.stack([apply_seeded(pipeline, image, (1, index)) for index in range(draws)])
+    for one, other in zip(
+        centre_and_spread(batched[:, 0]), centre_and_spread(apart[..., 0]), strict=True
+    ):
+        scale = max(other.std(), 1e-3 * abs(other.mean()), 1e-3)
+        assert abs(one.mean() - other.mean()) < 5 * scale * (2 / draws) ** 0.5 + 0.02 * scale
+        assert abs(one.std() - other.std()) < 0.08 * scale
+        # the largest gap between the two distribution functions (Kolmogorov–Smirnov)
+        grid = np.quantile(other, np.linspace(0, 1, 41)[1:-1])
+        if other.std() > 1e-6:
+            gap = np.abs(
+                (one[:, None] <= grid + 1e-3 * scale).mean(axis=0)
+                - (other[:, None] <= grid + 1e-3 * scale).mean(axis=0)
+            ).max()
+            assert gap < 0.06
+
+
+def test_a_shift_moves_by_whole_pixels_and_repeats_the_border():
+    image = torch.zeros(1, 1, 28, 28)
+    image[0, 0, 14, 14] = 255
+    moved = augment_batch(
+        image.expand(500, -1, -1, -1), Policy("s", "", (Affine(shift=2 / 28),)), torch.arange(500)
+    )
+    places = moved.flatten(1).argmax(dim=1)
+    assert set((places // 28 - 14).tolist()) == set((places % 28 - 14).tolist()) == {*range(-2, 3)}
+    assert (moved.amax(dim=(1, 2, 3)) == 255).all()
+
+
+def test_erasing_takes_one_rectangle_of_the_promised_size():
+    images = torch.full((500, 3, 28, 28), 200.0)
+    erased = augment_batch(images, Policy("e", "", (Erase(p=1.0),)), torch.arange(500)) == 0
+    heights, widths = (erased[:, 0].any(dim=axis).sum(dim=1) for axis in (2, 1))
+    assert (erased[:, 0].sum(dim=(1, 2)) == heights * widths).all()
+    assert {int(heights.min()), int(widths.min())} == {4}
+    assert {int(heights.max()), int(widths.max())} == {12}
+    assert (erased[:, 0] == erased[:, 1]).all()
+
+
+class Loader:
+    """The garments through an `AugmentedDataset` and a `DataLoader`."""
+
+    def __init__(self, garments, **options):
+        plan = ConfusionPlan(garments.class_names, (), (0.5,) * 10, "buttons", "made for a test")
+        self.sampler = AugmentationSampler(garments, plan, seed=1)
+        data = AugmentedDataset(garments, plan, base="geometric", seed=options.pop("seed", 1))
+        self.loader = DataLoader(data, batch_size=50, sampler=self.sampler, **options)
+
+    def epoch(self, number):
+        self.sampler.set_epoch(number)
+        return torch.cat([images for images, _ in self.loader])
+
+
+def test_per_image_augmentation_repeats_with_the_seed_and_not_with_the_epoch(garments):
+    expected = Loader(garments).epoch(0)
+    draws = AugmentationSampler.epoch_draws(Loader(garments).sampler, 0)
+    for workers in (1, 2):
+        options = {"num_workers": workers, "persistent_workers": True}
+        loader = Loader(garments, **options)
+        assert torch.equal(loader.epoch(0), expected)
+        later = loader.epoch(1)
+        assert not torch.equal(later.sort(dim=0).values, expected.sort(dim=0).values)
+        assert torch.equal(loader.epoch(0), expected)
+    assert not torch.equal(Loader(garments, seed=2).epoch(0), expected)
+    # copies of an image differ from each other, as do images
+    for index in draws[0][draws[1] == 1][:20]:
+        same = expected[np.flatnonzero(draws[0] == index)]
+        assert len(torch.unique(same, dim=0)) == len(same) >= 2
+
+
+def test_workers_that_are_spawned_augment_alike(garments):
+    few = garments.subset(np.arange(60))
+    expected = Loader(few).epoch(0)
+    found = Loader(few, num_workers=1, multiprocessing_context="spawn").epoch(0)
+    assert torch.equal(found, expected)
+
+
+def test_regular_draws_get_the_base_and_extra_draws_the_targeted_augmentation(garments):
+    mirror, dark = Policy("mirror", "", (Flip(p=1.0),)), Policy("hole", "", (Erase(p=1.0),))
+    data = AugmentedDataset(garments, dark, base=mirror, transform=lambda image: image)
+    mirrored = garments.images[3][:, ::-1]
+    assert (data[3][0] == mirrored).all()
+    extra = data[AugmentedIndex(3, 0, 1)][0]
+    assert not (extra == mirrored).all()
+    assert (extra[extra != 0] == mirrored[extra != 0]).all()
+    assert (data.targets == garments.labels).all()
+
+
+def make_image(kind):
+    pixels = np.arange(28 * 28, dtype=np.uint8).reshape(28, 28)
+    return {
+        "array": pixels[..., None],
+        "flat array": pixels,
+        "PIL grey": Image.fromarray(pixels),
+        "PIL colour": Image.fromarray(np.stack([pixels] * 3, axis=2)),
+        "uint8 tensor": torch.from_numpy(pixels)[None],
+        "float tensor": torch.from_numpy(pixels)[None] / 255,
+    }[kind], pixels
+
+
+@pytest.mark.parametrize(
+    "kind", ["array", "flat array", "PIL grey", "PIL colour", "uint8 tensor", "float tensor"]
+)
+def test_any_common_kind_of_image_is_taken(kind):
+    image, pixels = make_image(kind)
+    found, label, extra = AugmentedDataset([(image, 4, "more")], "none")[0]
+    assert (found[0] * 255).round().numpy().astype(np.uint8).tolist() == pixels.tolist()
+    assert (label, extra) == (4, "more")
+
+
+def test_an_image_that_was_normalised_already_is_refused():
+    with pytest.raises(DataError, match="move normalisation"):
+        AugmentedDataset([(torch.full((1, 28, 28), -1.0), 0)], "flip")[0]
+
+
+def test_unknown_policies_are_refused_by_name():
+    with pytest.raises(UsageError, match="buttons"):
+        get_policy("button")
+
+
+@given(st.booleans(), st.integers(0, 4))
+def test_the_base_policy_does_what_the_card_allows(flip, shift):
+    operations = base_policy(flip, shift).operations
+    assert any(isinstance(operation, Flip) for operation in operations) == flip
+    moves = [op.shift_pixels(28) for op in operations if isinstance(op, Affine)]
+    assert moves == ([shift] if shift else [])
+
+
+@settings(max_examples=30)
+@given(st.integers(8, 40), st.integers(8, 40), st.sampled_from([1, 3]))
+def test_policies_work_on_any_size(height, width, channels):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (height, width, channels), dtype=np.uint8)
+    batch = torch.from_numpy(image.transpose(2, 0, 1).astype(np.float32))[None]
+    for policy in POLICIES.values():
+        assert augment_batch(batch, policy, torch.tensor([0])).shape == batch.shape
+        found = apply_seeded(compose(policy, (height, width)), image, (0,))
+        assert found.shape == image.shape
+        assert found.dtype == np.uint8
+
+
+def test_albumentations_pipelines_of_ones_own_are_taken():
+    import albumentations
+
+    pipeline = albumentations.Compose([albumentations.InvertImg(p=1.0)])
+    data = AugmentedDataset([(np.full((8, 8, 1), 255, np.uint8), 0)], pipeline)
+    assert data[0][0].max() == 1
+    assert data[AugmentedIndex(0, 0, 1)][0].max() == 0

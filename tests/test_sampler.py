@@ -1,0 +1,210 @@
+import json
+import pickle
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from fmnist_aug import AugmentationSampler, ConfusionPlan, DistributedAugmentationSampler
+from fmnist_aug.errors import DataError, UsageError
+from fmnist_aug.sampler import AugmentedIndex
+
+
+def make_plan(draws):
+    names = tuple(f"class {label}" for label in range(len(draws)))
+    return ConfusionPlan(names, (), tuple(draws), "none", "made for a test")
+
+
+@st.composite
+def labels_and_plan(draw):
+    classes = draw(st.integers(1, 6))
+    labels = draw(st.lists(st.integers(0, classes - 1), min_size=1, max_size=60))
+    weights = draw(st.lists(st.floats(0, 3), min_size=classes, max_size=classes))
+    return np.array(labels), make_plan(weights)
+
+
+def order(sampler):
+    return [(int(index), index.epoch, index.copy) for index in sampler]
+
+
+@given(labels_and_plan(), st.integers(0, 2**31), st.integers(0, 1000))
+def test_every_original_is_drawn_once_and_extras_are_as_many_as_planned(case, seed, epoch):
+    labels, plan = case
+    sampler = AugmentationSampler(labels, plan, seed=seed)
+    sampler.set_epoch(epoch)
+    drawn = order(sampler)
+    assert len(drawn) == len(sampler)
+    assert sorted(index for index, _, copy in drawn if copy == 0) == list(range(len(labels)))
+    extras = np.array([index for index, _, copy in drawn if copy], int)
+    for label, weight in enumerate(plan.extra_draws):
+        count = int((labels == label).sum())
+        expected = round(weight * count) if len(set(labels.tolist())) > 1 else 0
+        found = extras[labels[extras] == label]
+        assert len(found) == expected
+        # without replacement until all were drawn
+        times = np.bincount(found, minlength=len(labels))[labels == label]
+        assert not len(times) or times.max() - times.min() <= 1
+    assert len({(index, copy) for index, _, copy in drawn}) == len(drawn)
+
+
+@given(labels_and_plan(), st.integers(0, 100))
+def test_the_order_is_a_function_of_seed_and_epoch_and_touches_no_global_state(case, seed):
+    labels, plan = case
+    states = random.getstate(), str(np.random.get_state()), torch.get_rng_state()  # noqa: NPY002
+    first = AugmentationSampler(labels, plan, seed=seed)
+    second = AugmentationSampler(labels.tolist(), plan, seed=seed)
+    assert order(first) == order(second) == order(first)
+    assert random.getstate() == states[0]
+    assert str(np.random.get_state()) == states[1]  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), states[2])
+
+
+def test_epochs_and_seeds_differ_and_the_order_is_the_same_on_every_machine():
+    sampler = AugmentationSampler([0, 1] * 50, make_plan([0.5, 0]), seed=3)
+    first = order(sampler)
+    sampler.set_epoch(1)
+    assert [draw[0] for draw in order(sampler)] != [draw[0] for draw in first]
+    other = AugmentationSampler([0, 1] * 50, make_plan([0.5, 0]), seed=4)
+    assert order(other) != first
+    # written down once: a change here changes everybody's runs
+    assert [draw[0] for draw in first[:8]] == [92, 67, 72, 82, 68, 41, 34, 30]
+
+
+@settings(max_examples=50)
+@given(labels_and_plan(), st.data())
+def test_it_resumes_in_mid_epoch(case, data):
+    labels, plan = case
+    sampler = AugmentationSampler(labels, plan, seed=1)
+    sampler.set_epoch(5)
+    whole = order(sampler)
+    used = data.draw(st.integers(0, len(whole)))
+    iterator = iter(sampler)
+    for _ in range(used):
+        next(iterator)
+    state = json.loads(json.dumps(sampler.state_dict()))
+    resumed = AugmentationSampler(labels, plan, seed=1)
+    resumed.load_state_dict(state)
+    resumed.set_epoch(5)  # what a training loop does before each epoch
+    assert order(resumed) == whole[used:]
+    assert order(resumed) == whole, "the next pass is a whole epoch again"
+
+
+def test_a_state_counts_consumed_draws_where_a_loader_fetched_ahead():
+    sampler = AugmentationSampler([0, 1] * 20, make_plan([0.5, 0.5]))
+    loader = DataLoader(list(range(40)), batch_size=5, sampler=sampler, num_workers=2)
+    seen = next(iter(loader)).tolist()
+    resumed = AugmentationSampler([0, 1] * 20, make_plan([0.5, 0.5]))
+    resumed.load_state_dict(sampler.state_dict(consumed=5))
+    assert seen + [int(index) for index in resumed] == [int(index) for index in sampler]
+
+
+def test_a_state_of_another_sampler_is_refused():
+    state = AugmentationSampler([0, 1], make_plan([0, 0]), seed=1).state_dict()
+    with pytest.raises(DataError, match="seed 1"):
+        AugmentationSampler([0, 1], make_plan([0, 0]), seed=2).load_state_dict(state)
+
+
+@given(labels_and_plan(), st.integers(1, 100))
+def test_num_samples_caps_an_epoch(case, cap):
+    labels, plan = case
+    full = AugmentationSampler(labels, plan)
+    capped = AugmentationSampler(labels, plan, num_samples=cap)
+    assert order(capped) == order(full)[:cap]
+    assert len(capped) == min(cap, len(full))
+
+
+@given(labels_and_plan(), st.sampled_from([1, 2, 3]), st.booleans(), st.integers(0, 9))
+def test_the_ranks_together_are_the_single_process_epoch(case, ranks, drop_last, epoch):
+    labels, plan = case
+    single = AugmentationSampler(labels, plan, seed=7)
+    single.set_epoch(epoch)
+    whole = order(single)
+    shards = []
+    for rank in range(ranks):
+        sampler = DistributedAugmentationSampler(
+            labels, plan, num_replicas=ranks, rank=rank, seed=7, drop_last=drop_last
+        )
+        sampler.set_epoch(epoch)
+        shards.append(order(sampler))
+        assert len(shards[-1]) == len(sampler)
+        assert isinstance(sampler, DistributedSampler)
+    joined = [draw for draws in zip(*shards, strict=True) for draw in draws]
+    if drop_last and len(whole) % ranks:
+        assert joined == whole[: len(joined)]
+        assert len(whole) - len(joined) < ranks
+    else:
+        assert joined[: len(whole)] == whole
+        assert len(joined) - len(whole) < ranks
+
+
+def test_a_rank_resumes_in_mid_epoch():
+    make = {"num_replicas": 2, "rank": 1, "seed": 2}
+    sampler = DistributedAugmentationSampler([0, 1] * 10, make_plan([1, 0]), **make)
+    sampler.set_epoch(3)
+    whole = order(sampler)
+    iterator = iter(sampler)
+    for _ in range(4):
+        next(iterator)
+    resumed = DistributedAugmentationSampler([0, 1] * 10, make_plan([1, 0]), **make)
+    resumed.load_state_dict(sampler.state_dict())
+    assert order(resumed) == whole[4:]
+
+
+class Draws(Dataset):
+    """Gives back what it was asked for."""
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, index):
+        return int(index), index.epoch, index.copy
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("persistent", [False, True])
+def test_workers_get_the_same_draws_as_the_main_process(workers, persistent):
+    def epochs(loader, sampler):
+        found = []
+        for epoch in range(2):
+            sampler.set_epoch(epoch)
+            found.append([tuple(column.tolist() for column in batch) for batch in loader])
+        return found
+
+    def make(**options):
+        sampler = AugmentationSampler([0, 1] * 20, make_plan([0.5, 0.1]))
+        return DataLoader(Draws(), batch_size=8, sampler=sampler, **options), sampler
+
+    expected = epochs(*make())
+    assert expected[0] != expected[1]
+    assert epochs(*make(num_workers=workers, persistent_workers=persistent)) == expected
+
+
+def test_an_augmented_index_is_an_int_that_survives_pickling():
+    index = pickle.loads(pickle.dumps(AugmentedIndex(7, epoch=2, copy=1)))
+    assert (index, index.epoch, index.copy) == (7, 2, 1)
+    assert ["a", "b", "c"][AugmentedIndex(1)] == "b"
+
+
+def test_labels_that_a_plan_does_not_know_are_refused():
+    with pytest.raises(DataError, match="knows 2 classes"):
+        AugmentationSampler([0, 1, 2], make_plan([0, 0]))
+
+
+@pytest.mark.parametrize(
+    "options", [{"seed": -1}, {"num_samples": 0}, {"seed": 0.5}], ids=["seed", "cap", "fraction"]
+)
+def test_numbers_that_make_no_sense_are_refused(options):
+    with pytest.raises(UsageError):
+        AugmentationSampler([0, 1], make_plan([0, 0]), **options)
+
+
+def test_it_draws_from_millions_of_images():
+    labels = np.tile(np.arange(10), 1_700_000)  # more than 2^24, where torch's weighted draw ends
+    sampler = AugmentationSampler(labels, make_plan([0.5] + [0.0] * 9))
+    indices, copies = sampler.epoch_draws(0)
+    assert len(indices) == len(sampler) == 17_000_000 + 850_000
+    assert copies.sum() == 850_000
