@@ -249,7 +249,7 @@ def _environment(results: summary.Results) -> list[tuple[str, str]]:
         rows.append(
             (
                 "probe for the plan",
-                f"{number(probe['seconds'], 1)} s, {probe['held_out_images']:,} held-out images, "
+                f"{probe['held_out_images']:,} held-out images, "
                 f"{percent(probe['accuracy'])} % of them right",
             )
         )

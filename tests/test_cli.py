@@ -1,0 +1,238 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fmnist_aug
+from fmnist_aug import load_dataset
+from fmnist_aug.augment import POLICIES
+from fmnist_aug.cli import options
+from fmnist_aug.comparison import ARMS
+from fmnist_aug.data import write_idx_folder
+from fmnist_aug.models import MODELS
+from fmnist_aug.training import PRESETS
+from fmnist_aug.training.hardware import DEVICES, PRECISIONS
+
+
+def run(*arguments, code=0, **more):
+    done = subprocess.run(
+        [sys.executable, "-m", "fmnist_aug", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "COLUMNS": "120", "NO_COLOR": "1"},
+        **more,
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("small")
+    for split, size in (("train", 600), ("test", 200)):
+        write_idx_folder(load_dataset("fashion-mnist", split).subset(np.arange(size)), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Colour pictures of unlike sizes in three classes: red and orange ones are hard to tell."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    colours = {"red": (200, 40, 40), "orange": (210, 90, 40), "blue": (40, 60, 200)}
+    for split, count in (("train", 24), ("test", 8)):
+        for name, colour in colours.items():
+            (folder / split / name).mkdir(parents=True)
+            for number in range(count):
+                size = (*rng.integers(20, 50, 2), 3)
+                pixels = np.clip(rng.normal(colour, 40, size), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / split / name / f"{number}.jpg")
+    return folder
+
+
+QUICK = ("--preset", "smoke", "--epochs", "0.3", "--device", "cpu", "--quiet")
+
+
+def test_choices_on_the_command_line_are_those_of_the_library():
+    # they are written down again there, since importing them would import torch
+    assert tuple(PRESETS) == options.PRESETS
+    assert tuple(MODELS) == options.MODELS
+    assert tuple(ARMS) == options.ARMS
+    assert tuple(POLICIES) == options.POLICIES
+    assert (DEVICES, PRECISIONS) == (options.DEVICES, options.PRECISIONS)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("compare", "--help"), ("--version",), ("data", "--help")]
+)
+def test_help_and_version_import_nothing_heavy(arguments):
+    code = (
+        "import sys; sys.argv[0] = 'fmnist-aug'\n"
+        "from fmnist_aug.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as done: assert not done.code\n"
+        "heavy = {'torch', 'numpy', 'scipy', 'sklearn', 'albumentations', 'matplotlib', 'rich'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert fmnist_aug.__version__ in done.stdout or "Usage: fmnist-aug" in done.stdout
+
+
+def test_importing_the_library_is_light_and_names_are_all_there():
+    code = (
+        "import sys, fmnist_aug\n"
+        "assert 'torch' not in sys.modules\n"
+        "for name in fmnist_aug.__all__: getattr(fmnist_aug, name)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_compare_on_colour_pictures_of_unlike_sizes(pictures, tmp_path):
+    out = tmp_path / "out"
+    done = run("compare", "--dataset", pictures, "--out", out, "--runs", 2, *QUICK)
+    assert "targeted" in done.stdout
+    assert str(out / "report.html") in done.stdout.replace("\n", "")
+    results = json.loads((out / "results.json").read_text())
+    assert results["class_names"] == ["blue", "orange", "red"]
+    assert results["environment"]["command"].startswith("fmnist-aug compare --dataset")
+    again = run("compare", "--dataset", pictures, "--out", out, "--runs", 2, *QUICK, "--json")
+    assert json.loads(again.stdout) == results
+
+
+def test_train_evaluate_and_confusions_print_json(small, tmp_path):
+    path = tmp_path / "model.safetensors"
+    trained = json.loads(run("train", "--dataset", small, "--out", path, "--json", *QUICK).stdout)
+    assert trained["checkpoint"] == str(path)
+    tested = json.loads(run("evaluate", path, "--dataset", small, "--json").stdout)
+    assert tested["accuracy"] == trained["test_accuracy"]
+    on_train = json.loads(
+        run("evaluate", path, "--dataset", small, "--split", "train", "--json").stdout
+    )
+    assert on_train["images"] == 600
+    found = json.loads(run("confusions", "--dataset", small, "--json", *QUICK).stdout)
+    assert np.array(found["counts"]).sum() == 60
+
+
+def test_plan_is_shown_written_and_shown_again(small, tmp_path):
+    path = tmp_path / "plan.json"
+    shown = run("plan", "--dataset", small, "--pairs", "0:6", "--out", path, *QUICK).stdout
+    assert "0 – 6" in shown
+    assert run("plan", "--show", path).stdout == shown
+
+
+def test_data_commands(tmp_path):
+    told = json.loads(run("data", "info", "--dataset", "mnist", "--json").stdout)
+    assert told["splits"]["train"]["images"] == 60_000
+    assert "official bytes" in run("data", "verify").stdout
+    run("data", "export", tmp_path, "--dataset", "mnist")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "t10k-images-idx3-ubyte",
+        "t10k-labels-idx1-ubyte",
+        "train-images-idx3-ubyte",
+        "train-labels-idx1-ubyte",
+    ]
+    assert "MNIST" in run("data", "info", "--dataset", tmp_path).stdout.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("compare", "--runs", "0"), 2, "runs must be"),
+        (("compare", "--runs", "x"), 2, "--runs"),
+        (("compare", "--pairs", "0:Hat"), 2, "unknown class 'Hat'"),
+        (("compare", "--pairs", "0-6"), 2, "not a pair"),
+        (("compare", "--dataset", "fashion"), 2, "fashion-mnist"),
+        (("compare", "--epochs", "-1"), 2, "epochs"),
+        (("compare", "--device", "cuda"), 2, "cuda"),
+        (("compare", "--data-dir", "nowhere"), 2, "nowhere"),
+        (
+            (
+                "compare",
+                "--nonsense",
+            ),
+            2,
+            "--nonsense",
+        ),
+        (("nonsense",), 2, "nonsense"),
+        (("evaluate", "nowhere.safetensors"), 1, "nowhere.safetensors"),
+        (("report", "nowhere"), 1, "results.json"),
+        (("plan", "--show", "nowhere.json"), 1, "nowhere.json"),
+        (("train", "--out", "nowhere/model.safetensors"), 1, "nowhere"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_bad_arguments_give_one_line_and_an_exit_code(arguments, code, said, tmp_path):
+    if "cuda" in arguments:
+        import torch
+
+        if torch.cuda.is_available():
+            pytest.skip("this machine has a CUDA GPU")
+    done = run(*arguments, code=code, cwd=tmp_path)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert not list(tmp_path.iterdir()), "something was left behind"
+
+
+def test_bad_folders_give_one_line_and_exit_code_one(tmp_path, small):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "is no data set" in run("compare", "--dataset", empty, code=1, cwd=tmp_path).stderr
+    lonely = tmp_path / "lonely"
+    (lonely / "train" / "one").mkdir(parents=True)
+    (lonely / "test" / "one").mkdir(parents=True)
+    for path in (lonely / "train" / "one" / "a.png", lonely / "test" / "one" / "a.png"):
+        Image.new("L", (28, 28)).save(path)
+    for name in ("two",):
+        for split in ("train", "test"):
+            (lonely / split / name).mkdir()
+            for number in range(9):
+                Image.new("L", (28, 28), 200).save(lonely / split / name / f"{number}.png")
+    told = run("compare", "--dataset", lonely, "--out", tmp_path / "x", *QUICK, code=1).stderr
+    assert "too few to split" in told
+    blocked = tmp_path / "file"
+    blocked.write_text("mine")
+    told = run("compare", "--dataset", small, "--out", blocked / "out", *QUICK, code=1).stderr
+    assert str(blocked) in told
+    assert blocked.read_text() == "mine"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_cleanly_and_the_run_can_go_on(small, tmp_path, number, code):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "fmnist_aug", "compare", "--dataset", str(small)]
+    command += ["--out", str(out), "--preset", "smoke", "--epochs", "50", "--device", "cpu"]
+    started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(out.glob("state/*.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    started.send_signal(number)
+    _, told = started.communicate(timeout=60)
+    assert started.returncode == code
+    assert "goes on" in told.splitlines()[-1]
+    assert "Traceback" not in told
+    assert not (out / "results.json").exists()
+
+
+def test_debug_shows_where_an_error_came_from(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "fmnist_aug", "evaluate", "nowhere.safetensors", "--debug"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=60,
+    )
+    assert "Traceback" in done.stderr
+    assert done.returncode == 1

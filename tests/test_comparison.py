@@ -1,0 +1,227 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from fmnist_aug import ConfusionPlan, compare, load_classifier, load_dataset
+from fmnist_aug.comparison import contrast
+from fmnist_aug.comparison.compare import load_splits
+from fmnist_aug.comparison.config import resolve_config
+from fmnist_aug.comparison.rebuild import rebuild_report
+from fmnist_aug.data import write_idx_folder
+from fmnist_aug.errors import RunFolderError, UsageError
+
+QUICK = {"preset": "smoke", "epochs": 0.3, "device": "cpu", "precision": "fp32"}
+
+
+def without_times(results):
+    results = json.loads(json.dumps(results))
+    del results["environment"]
+    for run in results["runs"]:
+        del run["train_seconds"]
+    return results
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A slice of the real data as an IDX folder: as the user's own data, quick to train on."""
+    folder = tmp_path_factory.mktemp("small")
+    for split, size in (("train", 600), ("test", 300)):
+        write_idx_folder(load_dataset("fashion-mnist", split).subset(np.arange(size)), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(small, tmp_path_factory):
+    out = tmp_path_factory.mktemp("finished")
+    return compare(small, out=out, runs=2, pairs="0:6", command="fmnist-aug compare …", **QUICK)
+
+
+def test_a_comparison_leaves_every_file_of_the_design(finished):
+    names = {
+        str(path.relative_to(finished.folder))
+        for path in finished.folder.rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    }
+    runs = [f"{arm}-{seed}" for arm in ("baseline", "uniform", "targeted") for seed in (0, 1)]
+    expected = {"results.json", "runs.csv", "plan.json", "report.html", "config.json"}
+    expected |= {f"predictions/{run}.npz" for run in runs}
+    expected |= {f"checkpoints/{run}.safetensors" for run in runs}
+    expected |= {f"records/{run}.json" for run in runs}
+    figures = {name for name in names if name.startswith("figures/")}
+    assert figures
+    assert names - figures == expected
+    results = json.loads((finished.folder / "results.json").read_text())
+    assert results == finished.results
+    assert {run["arm"] for run in results["runs"]} == {"baseline", "uniform", "targeted"}
+    assert {run["steps"] for run in results["runs"]} == {results["runs"][0]["steps"]}
+    with (finished.folder / "runs.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [float(row["test_accuracy"]) for row in rows] == [
+        run["test_accuracy"] for run in results["runs"]
+    ]
+
+
+def test_figures_can_be_recomputed_from_predictions_and_from_checkpoints(finished, small):
+    test = load_dataset(small, "test")
+    correct = {"baseline": [], "uniform": [], "targeted": []}
+    for run in finished.results["runs"]:
+        name = f"{run['arm']}-{run['seed']}"
+        with np.load(finished.folder / "predictions" / f"{name}.npz") as content:
+            logits, labels = content["logits"], content["labels"]
+        assert logits.dtype == np.float32
+        assert (labels == test.labels).all()
+        predicted = logits.argmax(axis=1)
+        correct[run["arm"]].append(predicted == labels)
+        confusion = np.zeros((10, 10), int)
+        np.add.at(confusion, (labels, predicted), 1)
+        assert confusion.tolist() == run["confusion"]
+        assert (predicted == labels).mean() == run["test_accuracy"]
+        focus, outside = [0, 6], [label for label in range(10) if label not in (0, 6)]
+        assert run["focus"]["classes"] == focus
+        assert run["focus"]["missed"] == confusion[focus].sum() - np.diag(confusion)[focus].sum()
+        assert run["focus"]["claimed"] == confusion[np.ix_(outside, focus)].sum()
+        assert run["focus"]["swapped"] == confusion[0, 6] + confusion[6, 0]
+        classifier = load_classifier(finished.folder / "checkpoints" / f"{name}.safetensors")
+        probabilities = classifier.predict_proba(test.images)
+        assert (probabilities.argmax(axis=1) == predicted).all()
+    for entry in finished.results["contrasts"]:
+        again = contrast(correct[entry["a"]], correct[entry["b"]])
+        assert (again.difference, list(again.ci95)) == (entry["difference"], entry["ci95"])
+        assert again.verdict == entry["verdict"]
+
+
+def test_the_same_comparison_twice_gives_the_same_numbers(finished, small, tmp_path):
+    again = compare(
+        small, out=tmp_path, runs=2, pairs="0:6", command="fmnist-aug compare …", **QUICK
+    )
+    assert without_times(again.results) == without_times(finished.results)
+
+
+def test_a_finished_comparison_is_not_repeated(finished, small):
+    before = (finished.folder / "results.json").stat().st_mtime_ns
+    events = []
+    again = compare(
+        small, out=finished.folder, runs=2, pairs="0:6", on_progress=events.append, **QUICK
+    )
+    assert again.results == finished.results
+    assert not events
+    assert (finished.folder / "results.json").stat().st_mtime_ns == before
+
+
+def test_another_configuration_in_the_folder_is_refused_with_the_difference(finished, small):
+    with pytest.raises(RunFolderError, match="runs is 2 there and 3 now"):
+        compare(small, out=finished.folder, runs=3, pairs="0:6", **QUICK)
+
+
+def test_the_report_is_rebuilt_from_the_files(finished, small):
+    page = finished.folder / "report.html"
+    before = page.read_bytes()
+    page.unlink()
+    rebuild_report(finished.folder)
+    assert page.read_bytes() == before
+
+
+def test_starting_over_keeps_foreign_files_and_drops_old_results(small, tmp_path):
+    options = {**QUICK, "arms": ["baseline"], "epochs": 0.1}
+    compare(small, out=tmp_path, runs=2, **options)
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "predictions" / "mine.npz").write_text("mine")
+    compare(small, out=tmp_path, runs=1, resume=False, **options)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert sorted(path.name for path in (tmp_path / "predictions").iterdir()) == [
+        "baseline-0.npz",
+        "mine.npz",
+    ]
+
+
+def test_noise_in_place_of_the_test_set_changes_neither_plan_nor_weights(small, finished, tmp_path):
+    noisy, out = tmp_path / "noisy", tmp_path / "out"
+    noisy.mkdir()
+    for path in small.iterdir():
+        (noisy / path.name).write_bytes(path.read_bytes())
+    rng = np.random.default_rng(0)
+    for path in noisy.glob("t10k-*"):
+        content = bytearray(path.read_bytes())
+        start, top = (16, 256) if "images" in path.name else (8, 10)
+        content[start:] = rng.integers(0, top, len(content) - start, dtype=np.uint8).tobytes()
+        path.write_bytes(content)
+    poisoned = compare(noisy, out=out, runs=2, pairs="0:6", **QUICK)
+    assert without_times(poisoned.results)["runs"] != without_times(finished.results)["runs"]
+    plans = [
+        ConfusionPlan.from_json((folder / "plan.json").read_text()).to_dict()
+        for folder in (out, finished.folder)
+    ]
+    for plan in plans:  # only the name of the folder may differ
+        plan["source"] = plan["source"].replace("noisy", "NAME").replace(small.name, "NAME")
+    assert plans[0] == plans[1]
+    for path in (finished.folder / "checkpoints").iterdir():
+        ours, theirs = (
+            load_classifier(folder / "checkpoints" / path.name).model.state_dict()
+            for folder in (finished.folder, out)
+        )
+        assert all((ours[name] == theirs[name]).all() for name in ours)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_a_killed_comparison_goes_on_to_the_same_results(small, finished, tmp_path):
+    command = [sys.executable, "-m", "fmnist_aug", "compare", "--dataset", str(small)]
+    command += ["--preset", "smoke", "--epochs", "0.3", "--runs", "2", "--pairs", "0:6"]
+    command += ["--device", "cpu", "--precision", "fp32", "--out", str(tmp_path), "--quiet"]
+    started = subprocess.Popen(command)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "records").is_dir() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    started.send_signal(signal.SIGKILL)
+    started.wait()
+    assert not (tmp_path / "results.json").exists()
+    subprocess.run(command, check=True, timeout=300, stdout=subprocess.DEVNULL)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert without_times(results) == without_times(finished.results)
+
+
+def test_a_named_pair_that_does_not_exist_fails_before_any_training(small, tmp_path):
+    with pytest.raises(UsageError, match="unknown class 'Hat'"):
+        compare(small, out=tmp_path / "out", pairs="0:Hat", **QUICK)
+    assert not (tmp_path / "out").exists()
+
+
+def test_smoke_takes_a_slice_of_the_real_data():
+    train, test = load_splits(resolve_config(preset="smoke"), None)
+    assert (len(train), len(test)) == (3000, 1000)
+    assert np.bincount(train.labels).tolist() == [300] * 10
+
+
+def test_the_plan_finds_t_shirt_and_shirt_by_itself(tmp_path):
+    found = compare(
+        "fashion-mnist", preset="smoke", arms=["baseline"], runs=1, out=tmp_path, device="cpu"
+    )
+    assert (0, 6) in [(pair.first, pair.second) for pair in found.plan.pairs]
+    assert found.results["runs"][0]["focus"]["classes"] == [0, 6]
+    assert found.results["arms"]["baseline"]["std"] is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"runs": 0},
+        {"seed": -1},
+        {"epochs": 0},
+        {"preset": "nope"},
+        {"arms": ["nope"]},
+        {"pairs": "0-6"},
+        {"policy": "nope"},
+        {"model": "nope"},
+        {"device": "nope"},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_arguments_that_make_no_sense_are_refused(options):
+    with pytest.raises(UsageError):
+        resolve_config(**options)

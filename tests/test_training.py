@@ -1,0 +1,263 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from fmnist_aug import BaselineCNN, ConfusionPlan, create_model, load_classifier, load_dataset
+from fmnist_aug.augment import get_policy
+from fmnist_aug.data import DatasetCard, ImageDataset, stratified_slice
+from fmnist_aug.errors import CheckpointError, DataError, TrainingError, UsageError
+from fmnist_aug.training import PRESETS, Hardware, TrainSettings, choose_hardware, train_model
+from fmnist_aug.training.muon import orthogonalise
+
+SHORT = TrainSettings(model="fast-cnn", epochs=2, batch_size=50, optimizer="muon")
+CPU = Hardware("cpu", "fp32")
+
+
+@pytest.fixture(scope="module")
+def slice_of_fashion():
+    return stratified_slice(load_dataset("fashion-mnist", "train"), 600)
+
+
+@pytest.fixture(scope="module")
+def plan(slice_of_fashion):
+    names = slice_of_fashion.class_names
+    draws = tuple(0.5 if label in (0, 6) else 0.02 for label in range(10))
+    return ConfusionPlan(names, (), draws, "buttons", "made for a test")
+
+
+def weights(trained):
+    return {name: value.clone() for name, value in trained.classifier.model.state_dict().items()}
+
+
+def assert_equal(one, other):
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name
+
+
+def test_the_baseline_has_the_layers_of_the_original():
+    kinds = [type(layer).__name__ for layer in BaselineCNN().features]
+    assert kinds == ["Conv2d", "ReLU", "BatchNorm2d"] * 2 + ["MaxPool2d"] + [
+        "Conv2d",
+        "ReLU",
+        "BatchNorm2d",
+        "MaxPool2d",
+    ]
+    model = BaselineCNN(num_classes=7, in_channels=3, image_size=(32, 20))
+    assert model(torch.zeros(2, 3, 32, 20)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("name", ["baseline-cnn", "fast-cnn"])
+def test_models_take_any_size_from_eight_pixels_on(name):
+    for height, width in ((8, 8), (28, 28), (31, 45)):
+        model = create_model(name, 4, 3, (height, width))
+        assert model(torch.zeros(2, 3, height, width)).shape == (2, 4)
+    with pytest.raises(UsageError, match="too small"):
+        create_model(name, image_size=(7, 28))
+
+
+def test_unknown_models_are_refused():
+    with pytest.raises(UsageError, match="fast-cnn"):
+        create_model("resnet")
+
+
+def test_training_learns_and_repeats_to_the_bit(slice_of_fashion, plan):
+    first, second = (
+        train_model(
+            slice_of_fashion, SHORT, base=get_policy("flip"), plan=plan, seed=1, hardware=CPU
+        )
+        for _ in range(2)
+    )
+    assert_equal(weights(first), weights(second))
+    assert first.steps == 24
+    assert first.images_seen == 24 * 50
+    accuracy = (first.classifier.predict(slice_of_fashion.images) == slice_of_fashion.labels).mean()
+    assert accuracy > 0.5
+    other = train_model(slice_of_fashion, SHORT, plan=plan, seed=2, hardware=CPU)
+    assert not torch.equal(other.classifier.model.head.weight, first.classifier.model.head.weight)
+
+
+def test_training_leaves_torchs_random_state_alone(slice_of_fashion):
+    before = torch.get_rng_state()
+    train_model(slice_of_fashion, dataclasses.replace(SHORT, epochs=0.2), hardware=CPU)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [SHORT, TrainSettings(model="baseline-cnn", epochs=2, batch_size=75, learning_rate=0.02)],
+    ids=["muon", "sgd and dropout"],
+)
+def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
+    slice_of_fashion, plan, tmp_path, settings, monkeypatch
+):
+    from fmnist_aug.training import engine
+
+    data = slice_of_fashion.subset(np.arange(150 if settings.model == "baseline-cnn" else 600))
+    options = {"plan": plan, "base": get_policy("flip"), "hardware": CPU, "seed": 3}
+    unbroken = train_model(data, settings, **options)
+    state = tmp_path / "state.safetensors"
+    monkeypatch.setattr(engine, "_REPORT_SECONDS", 0.0)
+
+    def stop(progress):
+        if progress.step == settings.steps_for(len(data)) // 2 + 1:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train_model(data, settings, state_path=state, on_progress=stop, **options)
+    assert state.exists()
+    seen = []
+    resumed = train_model(data, settings, state_path=state, on_progress=seen.append, **options)
+    assert seen[0].step > 1, "it began again at the beginning"
+    assert_equal(weights(resumed), weights(unbroken))
+
+
+def test_the_state_of_another_training_or_a_damaged_one_is_not_used(slice_of_fashion, tmp_path):
+    state = tmp_path / "state.safetensors"
+    train_model(slice_of_fashion, SHORT, seed=1, hardware=CPU, state_path=state)
+    expected = weights(train_model(slice_of_fashion, SHORT, seed=2, hardware=CPU))
+    found = train_model(slice_of_fashion, SHORT, seed=2, hardware=CPU, state_path=state)
+    assert_equal(weights(found), expected)
+    state.write_bytes(state.read_bytes()[:1000])
+    found = train_model(slice_of_fashion, SHORT, seed=2, hardware=CPU, state_path=state)
+    assert_equal(weights(found), expected)
+
+
+def test_test_images_and_single_classes_are_refused():
+    test = load_dataset("fashion-mnist", "test").subset(np.arange(100))
+    with pytest.raises(DataError, match="test split"):
+        train_model(test, SHORT)
+    one = ImageDataset(
+        np.zeros((20, 28, 28, 1), np.uint8),
+        np.zeros(20, np.int64),
+        ("a", "b"),
+        DatasetCard("one", "One"),
+    )
+    with pytest.raises(DataError, match="nothing to classify"):
+        train_model(one, SHORT)
+
+
+def test_a_constant_data_set_trains_without_nan():
+    data = ImageDataset(
+        np.full((40, 8, 8, 3), 7, np.uint8),
+        np.arange(40) % 2,
+        ("a", "b"),
+        DatasetCard("flat", "Flat"),
+    )
+    trained = train_model(data, SHORT, hardware=CPU)
+    assert np.isfinite(trained.classifier.predict_proba(data.images)).all()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(slice_of_fashion):
+    wild = dataclasses.replace(SHORT, optimizer="sgd", learning_rate=1e30, weight_decay=1e3)
+    with pytest.raises(TrainingError, match="learning rate"):
+        train_model(slice_of_fashion, wild, hardware=CPU)
+
+
+def test_bf16_training_stays_close_to_fp32(slice_of_fashion):
+    settings = dataclasses.replace(SHORT, epochs=1)
+    accuracies = [
+        (
+            train_model(
+                slice_of_fashion, settings, hardware=Hardware("cpu", precision)
+            ).classifier.predict(slice_of_fashion.images)
+            == slice_of_fashion.labels
+        ).mean()
+        for precision in ("fp32", "bf16")
+    ]
+    assert abs(accuracies[0] - accuracies[1]) < 0.15
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_training_on_a_gpu(slice_of_fashion, plan, precision):
+    trained = train_model(slice_of_fashion, SHORT, plan=plan, hardware=Hardware("cuda", precision))
+    predicted = trained.classifier.predict(slice_of_fashion.images)
+    assert (predicted == slice_of_fashion.labels).mean() > 0.5
+
+
+def test_the_hardware_is_chosen_by_what_the_cpu_can_do(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for capability, precision in (("avx512_bf16", "bf16"), ("amx_bf16", "bf16"), ("avx2", "fp32")):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda name=capability: {name: True})
+        assert choose_hardware() == Hardware("cpu", precision)
+    with pytest.raises(UsageError, match="no cuda device"):
+        choose_hardware("cuda")
+
+
+def test_presets_are_complete_and_settings_are_checked():
+    assert set(PRESETS) == {"smoke", "fast", "original"}
+    with pytest.raises(UsageError, match="epochs"):
+        TrainSettings(model="fast-cnn", epochs=0)
+    assert SHORT.batch_for(10) == 2
+    assert SHORT.steps_for(10) == 10
+
+
+def test_orthogonalised_matrices_have_singular_values_near_one():
+    matrix = torch.randn(16, 72, generator=torch.Generator().manual_seed(0))
+    for shaped in (matrix, matrix.T):
+        values = torch.linalg.svdvals(orthogonalise(shaped))
+        assert values.min() > 0.4
+        assert values.max() < 1.4
+
+
+@pytest.fixture(scope="module")
+def trained(slice_of_fashion):
+    return train_model(slice_of_fashion, dataclasses.replace(SHORT, epochs=0.5), hardware=CPU)
+
+
+def test_a_checkpoint_predicts_as_the_classifier_did(trained, slice_of_fashion, tmp_path):
+    path = tmp_path / "model.safetensors"
+    trained.classifier.save(path)
+    loaded = load_classifier(path)
+    images = slice_of_fashion.images[:30]
+    expected = trained.classifier.predict_proba(images)
+    assert np.array_equal(loaded.predict_proba(images), expected)
+    assert np.array_equal(loaded.predict_proba(images[..., 0]), expected)
+    assert expected.dtype == np.float32
+    assert expected.sum(axis=1) == pytest.approx(np.ones(30), abs=1e-5)
+    assert loaded.header.views == ("identity", "flip")
+    assert loaded.predict_proba(images[:0]).shape == (0, 10)
+    with pytest.raises(DataError, match="28, 28, 1"):
+        loaded.predict(np.zeros((2, 32, 32, 1), np.uint8))
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "flipped", "text", "not ours"])
+def test_damaged_checkpoints_give_one_kind_of_error(trained, tmp_path, damage):
+    path = tmp_path / "model.safetensors"
+    trained.classifier.save(path)
+    content = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    elif damage == "not ours":
+        from safetensors.torch import save_file
+
+        save_file({"a": torch.zeros(1)}, path)
+    else:
+        path.write_bytes(
+            {
+                "empty": b"",
+                "cut": content[: len(content) // 2],
+                "flipped": content[:30] + bytes([content[30] ^ 255]) + content[31:],
+                "text": b"<html>not found</html>" * 100,
+            }[damage]
+        )
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+        load_classifier(path)
+
+
+def test_weights_that_are_not_finite_are_refused(trained, tmp_path):
+    path = tmp_path / "model.safetensors"
+    model = trained.classifier.model
+    kept = model.head.weight.data.clone()
+    model.head.weight.data[0, 0] = float("nan")
+    trained.classifier.save(path)
+    model.head.weight.data = kept
+    with pytest.raises(CheckpointError, match="not finite"):
+        load_classifier(path)
