@@ -67,18 +67,18 @@ def choose_format(paths: Sequence[Path], side: int | None = None) -> tuple[int, 
     Raises:
         DataError: a file is no picture.
     """
-    sizes = set()
+    sizes: list[tuple[int, int]] = []
     channels = 1
     for path in paths:
         with _open(path) as image:
             width, height = image.size
             if image.getexif().get(0x0112, 1) >= 5:  # the camera was held sideways
                 width, height = height, width
-            sizes.add((height, width))
+            sizes.append((height, width))
             if image.mode not in ("1", "L", "LA", "I", "I;16", "F"):
                 channels = 3
-    if side is None and len(sizes) == 1 and max(next(iter(sizes))) <= MAX_SIDE:
-        return *next(iter(sizes)), channels
+    if side is None and len(set(sizes)) == 1 and max(sizes[0]) <= MAX_SIDE:
+        return *sizes[0], channels
     side = side or min(MAX_SIDE, int(np.median([max(size) for size in sizes])))
     return side, side, channels
 

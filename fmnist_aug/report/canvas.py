@@ -90,7 +90,7 @@ def draw(theme: Theme, width: float, height: float, paint: Callable[[Figure], No
         canvas = FigureCanvasAgg(figure)
         paint(figure)
         stream = io.BytesIO()
-        canvas.print_png(stream, metadata={"Software": None})
+        canvas.print_png(stream, metadata={"Software": None})  # type: ignore[no-untyped-call]
     return stream.getvalue()
 
 

@@ -95,7 +95,7 @@ def summed_confusion(results: Results, arm: str) -> NDArray[np.int64]:
     """The confusion matrix of an arm, summed over its runs: int64 (K, K), rows = true."""
     size = len(results["class_names"])
     matrices = [run["confusion"] for run in runs_of(results, arm)]
-    return np.array(matrices, np.int64).reshape(-1, size, size).sum(axis=0)
+    return np.asarray(np.array(matrices, np.int64).reshape(-1, size, size).sum(axis=0))
 
 
 def mean_recall(results: Results, arm: str) -> NDArray[np.float64]:
@@ -104,7 +104,7 @@ def mean_recall(results: Results, arm: str) -> NDArray[np.float64]:
         [np.nan if value is None else value for value in run["per_class_recall"]]
         for run in runs_of(results, arm)
     ]
-    return np.array(rows, np.float64).mean(axis=0)
+    return np.asarray(np.array(rows, np.float64).mean(axis=0))
 
 
 def contrasts(results: Results) -> list[Contrast]:
@@ -139,7 +139,7 @@ def focus_names(results: Results) -> str:
 def focus_total(results: Results, arm: str) -> float:
     """Mislabels an arm made in the focus classes, missed and claimed, averaged over its runs."""
     runs = runs_of(results, arm)
-    return sum(run["focus"]["missed"] + run["focus"]["claimed"] for run in runs) / len(runs)
+    return float(sum(run["focus"]["missed"] + run["focus"]["claimed"] for run in runs) / len(runs))
 
 
 def focus_sentence(results: Results) -> str:

@@ -110,7 +110,8 @@ def arms_table(results: Results) -> TextTable:
 
 def focus_table(results: Results) -> TextTable:
     """The mislabels that the focus classes are part of, for each arm and run."""
-    rows, strong = [], set()
+    rows: list[tuple[str, ...]] = []
+    strong: set[int] = set()
     for arm in arm_names(results):
         runs = runs_of(results, arm)
         for run in runs:
@@ -141,6 +142,7 @@ def focus_table(results: Results) -> TextTable:
             )
         )
     names = focus_names(results) or "no class"
+    either = " or ".join(names.rsplit(" and ", 1))
     return TextTable(
         f"Mislabels of {names}",
         ("arm", "run", "missed", "of those swapped", "claimed", "together", "% of all mislabels"),
@@ -148,9 +150,9 @@ def focus_table(results: Results) -> TextTable:
         labels=2,
         strong=frozenset(strong),
         note=(
-            f"missed: an image of {names} was called something else; swapped: it was called "
+            f"missed: an image of {either} was called something else; swapped: it was called "
             "another class in focus; claimed: an image of another class was called "
-            f"{names.replace(' and ', ' or ')}."
+            f"{either}."
         )
         if focus_classes(results)
         else "",

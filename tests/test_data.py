@@ -1,0 +1,321 @@
+import gzip
+import hashlib
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from fmnist_aug import load_dataset
+from fmnist_aug.data import (
+    DatasetCard,
+    ImageDataset,
+    find_dataset_files,
+    held_out_split,
+    stratified_slice,
+    write_idx_folder,
+)
+from fmnist_aug.data.idx import read_idx
+from fmnist_aug.errors import DataError, UsageError
+
+IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+
+
+@pytest.fixture(scope="module")
+def twenty():
+    return load_dataset("fashion-mnist", "train").subset(np.arange(20))
+
+
+@pytest.fixture
+def folder(twenty, tmp_path):
+    """Twenty images as gz files, and as many for testing."""
+    write_idx_folder(twenty, tmp_path)
+    for path in list(tmp_path.iterdir()):
+        (tmp_path / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+        (tmp_path / f"{path.name.replace('train', 't10k')}").write_bytes(path.read_bytes())
+        path.unlink()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "title", "flip", "first"),
+    [("fashion-mnist", "Fashion-MNIST", True, 9), ("mnist", "MNIST", False, 5)],
+)
+def test_the_packaged_sets_are_the_official_ones(name, title, flip, first):
+    train, test = load_dataset(name, "train"), load_dataset(name, "test")
+    assert (train.images.shape, test.images.shape) == ((60000, 28, 28, 1), (10000, 28, 28, 1))
+    assert (train.images.dtype, train.labels.dtype) == (np.uint8, np.int64)
+    assert (train.card.title, train.card.flip, train.labels[0]) == (title, flip, first)
+    assert len({train.fingerprint(), test.fingerprint()}) == 2
+    assert np.bincount(test.labels).min() > 800
+    image, label = train[0]
+    assert (image.shape, label) == ((28, 28, 1), first)
+
+
+def test_a_folder_is_read_back_as_it_was_written(folder, twenty):
+    found = load_dataset(folder, "train")
+    assert (found.images == twenty.images).all()
+    assert (found.labels == twenty.labels).all()
+    assert found.card.flip is False, "an unknown data set is not flipped"
+    assert found.class_names == tuple("0123456789")
+    assert load_dataset(folder, "train", flip=True).card.flip is True
+
+
+def test_official_files_are_recognised_wherever_they_lie(tmp_path):
+    for split in ("train", "test"):
+        for path in find_dataset_files("mnist", split):
+            (tmp_path / path.name).symlink_to(path)
+    assert load_dataset(tmp_path, "train").card.name == "mnist"
+
+
+def test_mnist_in_the_place_of_fashion_mnist_is_caught(tmp_path):
+    raw = tmp_path / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for path in find_dataset_files("mnist", "train"):
+        (raw / path.name).symlink_to(path)
+    with pytest.raises(DataError, match="not the official one"):
+        load_dataset("fashion-mnist", "train", data_dir=tmp_path)
+    # what the folder doesn't have comes from the package
+    assert len(load_dataset("fashion-mnist", "test", data_dir=tmp_path)) == 10_000
+
+
+def damaged(content, plain):
+    """Ways in which a gz file of images is damaged in the wild."""
+    header = plain[:16]
+    return {
+        "empty": b"",
+        "cut": content[: len(content) // 2],
+        "web page": b"<html>503</html>" * 50,
+        "flipped bit": content[:200] + bytes([content[200] ^ 16]) + content[201:],
+        "two members": content + content,
+        "trailing junk": content + b"junk",
+        "short": gzip.compress(plain[:-1]),
+        "long": gzip.compress(plain + b"\0"),
+        "wrong magic": gzip.compress(b"\0\0\x08\x02" + plain[4:]),
+        "header only": gzip.compress(header),
+        "cut header": gzip.compress(plain[:9]),
+        "no images": gzip.compress(plain[:4] + bytes(4) + plain[8:16]),
+        "huge header": gzip.compress(plain[:4] + b"\xff" * 4 + plain[8:]),
+        "empty sides": gzip.compress(plain[:8] + bytes(8) + plain[16:]),
+    }
+
+
+DAMAGES = sorted(damaged(b"\0" * 300, b"\0" * 300))
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_files_give_one_kind_of_error_naming_the_file(folder, damage):
+    path = folder / f"{IMAGES}.gz"
+    content = path.read_bytes()
+    path.write_bytes(damaged(content, gzip.decompress(content))[damage])
+    with pytest.raises(DataError, match=f"{IMAGES}.gz"):
+        load_dataset(folder, "train")
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_happens_to_the_bytes_only_a_data_error_is_raised(folder, twenty, data):
+    plain_path = folder / IMAGES
+    write_idx_folder(twenty, folder)
+    plain = bytearray(plain_path.read_bytes())
+    packed = data.draw(st.booleans())
+    content = bytearray(gzip.compress(bytes(plain), mtime=0)) if packed else plain
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, min(len(content) - 1, 400)))
+        content[place] = data.draw(st.integers(0, 255))
+    content = content[: data.draw(st.integers(0, len(content)))]
+    path = folder / ("x.gz" if packed else "x")
+    path.write_bytes(content)
+    try:
+        values, _ = read_idx(path, 3)
+    except DataError as error:
+        assert str(path) in str(error)  # noqa: PT017
+    else:
+        assert values.ndim == 3
+
+
+def test_a_bomb_stops_at_the_promised_size(tmp_path):
+    path = tmp_path / "bomb.gz"
+    header = b"\0\0\x08\x03" + b"".join(size.to_bytes(4) for size in (10, 28, 28))
+    path.write_bytes(gzip.compress(header + bytes(1 << 28)))
+    tracemalloc.start()
+    with pytest.raises(DataError, match="holds more"):
+        read_idx(path, 3)
+    assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    tracemalloc.stop()
+
+
+def test_swapped_missing_and_contradictory_files_are_told_apart(folder, twenty):
+    images, labels = (folder / f"{name}.gz" for name in (IMAGES, LABELS))
+    kept = images.read_bytes(), labels.read_bytes()
+    images.write_bytes(kept[1])
+    with pytest.raises(DataError, match="swapped"):
+        load_dataset(folder, "train")
+    images.write_bytes(kept[0])
+    labels.unlink()
+    with pytest.raises(DataError, match="images and labels are both needed"):
+        load_dataset(folder, "train")
+    labels.write_bytes(kept[1])
+    write_idx_folder(twenty.subset(np.arange(19)), folder / "other")
+    labels.write_bytes(gzip.compress((folder / "other" / LABELS).read_bytes()))
+    with pytest.raises(DataError, match=r"20 images .* 19 labels"):
+        load_dataset(folder, "train")
+    images.unlink()
+    labels.unlink()
+    with pytest.raises(DataError, match="four IDX files"):
+        load_dataset(folder, "train")
+
+
+def test_a_test_label_that_no_training_image_has_is_refused(folder):
+    path = folder / LABELS.replace("train", "t10k")
+    content = bytearray(path.read_bytes())
+    content[8] = 77
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="label 77"):
+        load_dataset(folder, "test")
+
+
+def test_unknown_names_and_folders_that_are_no_data_set(tmp_path):
+    with pytest.raises(UsageError, match="fashion-mnist, mnist"):
+        load_dataset("fashion")
+    with pytest.raises(DataError, match="is no data set"):
+        load_dataset(tmp_path)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(DataError, match="is a file"):
+        load_dataset(tmp_path / "file")
+    with pytest.raises(UsageError, match="not a folder"):
+        load_dataset("mnist", data_dir=tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="unknown split"):
+        load_dataset("mnist", "validation")
+
+
+def save(folder, name, mode="RGB", size=(20, 20), colour=None):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    value = colour if colour is not None else 200 if mode in ("L", "I;16", "1") else (200, 0, 0)
+    Image.new(mode, size, value).save(path)
+    return path
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    for split in ("train", "test"):
+        for name in ("naïve café", "zwei"):
+            save(tmp_path, f"{split}/{name}/a.png")
+    return tmp_path
+
+
+def test_pictures_of_one_small_size_are_taken_as_they_are(pictures):
+    found = load_dataset(pictures, "train")
+    assert found.images.shape == (2, 20, 20, 3)
+    assert found.class_names == ("naïve café", "zwei")
+    assert (found.images == (200, 0, 0)).all()
+
+
+def test_unlike_sizes_become_squares_without_cutting_or_stretching(pictures):
+    save(pictures, "train/zwei/wide.jpg", size=(200, 50), colour=(0, 100, 0))
+    found = load_dataset(pictures, "train")
+    assert found.images.shape == (3, 20, 20, 3)
+    wide = found.images[2].astype(int)
+    assert abs(wide - (0, 100, 0)).max() < 6, "padded with its own border colour"
+    assert load_dataset(pictures, "test").images.shape[1:] == (20, 20, 3)
+    assert load_dataset(pictures, "test", image_size=32).images.shape[1:] == (32, 32, 3)
+
+
+def test_large_pictures_are_reduced(tmp_path):
+    for split in ("train", "test"):
+        for name in "ab":
+            save(tmp_path, f"{split}/{name}/1.png", "L", (300, 200))
+    assert load_dataset(tmp_path, "train").images.shape == (2, 64, 64, 1)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "I;16", "P", "LA", "RGBA", "CMYK", "RGB"])
+def test_any_mode_of_picture_is_read(tmp_path, mode):
+    for split in ("train", "test"):
+        for name in "ab":
+            path = tmp_path / split / name / ("1.jpg" if mode == "CMYK" else "1.png")
+            path.parent.mkdir(parents=True)
+            picture = Image.new("RGB", (12, 12), (128, 128, 128))
+            if mode == "I;16":
+                picture = Image.fromarray(np.full((12, 12), 32896, np.uint16))
+            else:
+                picture = picture.quantize(4) if mode == "P" else picture.convert(mode)
+            picture.save(path)
+    found = load_dataset(tmp_path, "train").images
+    assert found.shape[3] == (1 if mode in ("L", "1", "I;16", "LA") else 3)
+    if mode != "1":
+        assert abs(found.astype(int) - 128).max() <= 4
+
+
+def test_bad_pictures_and_unknown_classes_are_named(pictures):
+    text = pictures / "train" / "zwei" / "text.png"
+    text.write_text("no picture")
+    with pytest.raises(DataError, match=r"text\.png: is not a picture"):
+        load_dataset(pictures, "train")
+    text.unlink()
+    cut = pictures / "train" / "zwei" / "cut.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(cut)
+    cut.write_bytes(cut.read_bytes()[:1000])
+    with pytest.raises(DataError, match=r"cut\.jpg: cannot be decoded"):
+        load_dataset(pictures, "train")
+    cut.unlink()
+    save(pictures, "test/drei/1.png")
+    with pytest.raises(DataError, match="class 'drei' is not among the training classes"):
+        load_dataset(pictures, "test")
+
+
+def test_splits_are_stratified_repeatable_and_disjoint(twenty):
+    whole = stratified_slice(load_dataset("fashion-mnist", "train"), 1000, random_state=1)
+    assert np.bincount(whole.labels).tolist() == [100] * 10
+    fit, held = held_out_split(whole, 0.1, 3)
+    assert sorted([*fit, *held]) == list(range(1000))
+    assert np.bincount(whole.labels[held]).tolist() == [10] * 10
+    assert (held == held_out_split(whole, 0.1, 3)[1]).all()
+    assert (held != held_out_split(whole, 0.1, 4)[1]).any()
+
+
+def test_splits_refuse_test_images_and_lonely_images():
+    with pytest.raises(DataError, match="test split"):
+        held_out_split(load_dataset("mnist", "test"))
+    labels = np.array([0, 0, 0, 1])
+    data = ImageDataset(
+        np.zeros((4, 8, 8, 1), np.uint8), labels, ("many", "one"), DatasetCard("x", "X")
+    )
+    with pytest.raises(DataError, match="class 'one' has 1 training image, too few to split"):
+        held_out_split(data)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "names", "said"),
+    [
+        (np.zeros((2, 8, 8), np.uint8), [0, 1], "ab", "images must be"),
+        (np.zeros((2, 8, 8, 1)), [0, 1], "ab", "images must be"),
+        (np.zeros((2, 8, 8, 1), np.uint8), [0], "ab", "labels must be"),
+        (np.zeros((2, 8, 8, 1), np.uint8), [0, 2], "ab", "labels must lie"),
+        (np.zeros((2, 8, 8, 1), np.uint8), [0, 1], "aa", "all be different"),
+        (np.zeros((0, 8, 8, 1), np.uint8), [], "ab", "no images"),
+    ],
+)
+def test_arrays_that_are_no_data_set_are_refused(images, labels, names, said):
+    with pytest.raises(DataError, match=said):
+        ImageDataset(images, np.array(labels, np.int64), tuple(names), DatasetCard("x", "X"))
+
+
+def test_the_fingerprint_knows_pixels_labels_and_names(twenty):
+    def with_(**changes):
+        parts = {"images": twenty.images, "labels": twenty.labels, "names": twenty.class_names}
+        parts.update(changes)
+        return ImageDataset(
+            parts["images"], parts["labels"], parts["names"], twenty.card
+        ).fingerprint()
+
+    pixels, labels = twenty.images.copy(), twenty.labels.copy()
+    pixels[0, 0, 0, 0] += 1
+    labels[0] = (labels[0] + 1) % 10
+    names = ("other", *twenty.class_names[1:])
+    found = {with_(), with_(images=pixels), with_(labels=labels), with_(names=names)}
+    assert len(found) == 4
+    assert all(len(bytes.fromhex(one)) == hashlib.sha256().digest_size for one in found)
+    assert with_() == twenty.fingerprint()

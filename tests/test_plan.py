@@ -1,0 +1,212 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import ConcatDataset, Subset, TensorDataset
+
+from fmnist_aug import ConfusionPlan, ConfusionReport, load_dataset
+from fmnist_aug.confusion import wilson_interval
+from fmnist_aug.errors import DataError, UsageError
+from fmnist_aug.labels import find_labels
+
+NAMES = load_dataset("fashion-mnist", "test").class_names
+
+
+def fashion_like():
+    """600 images a class, confused as garments are."""
+    counts = np.diag([600] * 10)
+    for true, predicted, number in [
+        (6, 0, 60),
+        (0, 6, 50),
+        (6, 2, 30),
+        (2, 4, 25),
+        (4, 6, 28),
+        (3, 6, 10),
+        (9, 7, 4),
+        (5, 7, 3),
+        (8, 3, 1),
+    ]:
+        counts[true, predicted] += number
+        counts[true, true] -= number
+    return ConfusionReport(tuple(map(tuple, counts.tolist())), NAMES)
+
+
+@st.composite
+def predictions(draw):
+    classes = draw(st.integers(1, 6))
+    labels = st.lists(st.integers(0, classes - 1), min_size=1, max_size=80)
+    true = draw(labels)
+    predicted = draw(st.lists(st.integers(0, classes - 1), min_size=len(true), max_size=len(true)))
+    return classes, true, predicted
+
+
+@given(predictions())
+def test_counts_rates_and_pairs_are_those_of_the_predictions(case):
+    classes, true, predicted = case
+    report = ConfusionReport.from_predictions(true, predicted, [f"c{k}" for k in range(classes)])
+    for row in range(classes):
+        for column in range(classes):
+            expected = sum(t == row and p == column for t, p in zip(true, predicted, strict=True))
+            assert report.counts[row][column] == expected
+    assert report.errors == sum(t != p for t, p in zip(true, predicted, strict=True))
+    pairs = report.most_confused()
+    assert sum(pair.count for pair in pairs) == report.errors
+    assert [pair.count for pair in pairs] == sorted((p.count for p in pairs), reverse=True)
+    for pair in pairs:
+        assert pair.first < pair.second
+        assert 0 <= pair.ci95[0] <= pair.rate <= pair.ci95[1] <= 1
+        assert 0 <= pair.share_ci95[0] <= pair.share <= pair.share_ci95[1] <= 1
+    assert all(value is None or 0 <= value <= 1 for value in report.recall)
+
+
+@given(predictions(), st.sampled_from(["auto", "given"]))
+def test_plans_survive_json_and_never_draw_less_than_nothing(case, how):
+    classes, true, predicted = case
+    report = ConfusionReport.from_predictions(true, predicted, [f"c{k}" for k in range(classes)])
+    pairs = [(0, classes - 1)] if how == "given" and classes > 1 else None
+    plan = ConfusionPlan.from_report(report, pairs)
+    assert ConfusionPlan.from_json(plan.to_json()) == plan
+    assert ConfusionPlan.from_json(json.dumps(json.loads(plan.to_json()))) == plan
+    assert all(draws >= 0 for draws in plan.extra_draws)
+    assert (
+        max(plan.extra_draws) <= 0.5
+        or not plan.pairs
+        or max(report.support) > 4 * min(report.support)
+    )
+    assert all(name in plan.to_table() for name in plan.class_names)
+
+
+def test_the_default_plan_is_that_of_the_design():
+    plan = ConfusionPlan.from_report(fashion_like())
+    assert [(pair.first, pair.second) for pair in plan.pairs] == [(0, 6), (2, 6), (4, 6)]
+    assert plan.classes == (0, 2, 4, 6)
+    draws = dict(zip(NAMES, plan.extra_draws, strict=True))
+    assert draws["Shirt"] == 0.5
+    assert draws["T-shirt/top"] == pytest.approx(0.5 * 110 / 168)
+    assert draws["Pullover"] == 0.125, "never below a quarter"
+    targeted = sum(plan.extra_draws[label] for label in plan.classes)
+    others = sum(plan.extra_draws) - targeted
+    assert others == pytest.approx(0.1 * targeted)
+
+
+@pytest.mark.parametrize("pairs", ["0:6", "T-shirt/top:Shirt", [(0, 6)], [("Shirt", 0)]])
+def test_pairs_can_be_set_by_name_or_number(pairs):
+    plan = ConfusionPlan.from_report(fashion_like(), pairs)
+    assert plan.classes == (0, 6)
+    assert plan.extra_draws[0] == plan.extra_draws[6] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("pairs", "said"),
+    [
+        ("0:Hat", "unknown class 'Hat'"),
+        ("0:10", "unknown class '10'"),
+        ("0:0", "with itself"),
+        ("0", "not a pair"),
+        ("0:6:3", "not a pair"),
+        ("0:6,", "not a pair"),
+        ("", "not a pair"),
+    ],
+)
+def test_pairs_that_make_no_sense_are_refused(pairs, said):
+    with pytest.raises(UsageError, match=said):
+        ConfusionPlan.from_report(fashion_like(), pairs)
+
+
+def test_without_confusions_the_plan_says_so():
+    perfect = ConfusionReport.from_predictions([0, 1, 2] * 50, [0, 1, 2] * 50)
+    plan = ConfusionPlan.from_report(perfect)
+    assert (plan.pairs, plan.extra_draws) == ((), (0.0,) * 3)
+    assert "no confusions" in plan.reason
+    scattered = np.full((10, 10), 2) + np.diag([80] * 10)
+    report = ConfusionReport(tuple(map(tuple, scattered.tolist())), NAMES)
+    assert "more than chance" in ConfusionPlan.from_report(report).reason
+
+
+def test_two_classes_are_a_pair_once_they_are_confused():
+    report = ConfusionReport.from_predictions([0] * 50 + [1] * 50, [0] * 40 + [1] * 60)
+    assert ConfusionPlan.from_report(report).classes == (0, 1)
+
+
+def test_spread_evenly_draws_as_many_from_all_classes():
+    counts = [500, 100, 300, 700, 600, 400, 600, 800, 100, 10]
+    plan = ConfusionPlan.from_report(fashion_like())
+    total = sum(round(w * n) for w, n in zip(plan.extra_draws, counts, strict=True))
+    even = plan.spread_evenly(counts)
+    assert len(set(even.extra_draws)) == 1
+    spread = sum(round(w * n) for w, n in zip(even.extra_draws, counts, strict=True))
+    assert abs(spread - total) <= len(counts) / 2
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 2}', '{"schema": 1, "pairs": 3}'])
+def test_texts_that_are_no_plan_are_refused(text):
+    with pytest.raises(DataError, match=r"plan|schema"):
+        ConfusionPlan.from_json(text)
+
+
+def test_predictions_come_as_labels_names_or_scores():
+    scores = np.array([[0.9, 0.1], [0.2, 0.8]])
+    by_scores = ConfusionReport.from_predictions([0, 0], scores, ["cat", "dog"])
+    by_names = ConfusionReport.from_predictions(["cat", "cat"], ["cat", "dog"])
+    by_tensor = ConfusionReport.from_predictions(
+        torch.tensor([0, 0]), torch.tensor([0, 1]), ["cat", "dog"]
+    )
+    assert by_scores == by_names == by_tensor
+
+
+@pytest.mark.parametrize(
+    ("true", "predicted", "names"),
+    [
+        ([0, 1], [0], None),
+        ([0, 5], [0, 1], ["a", "b"]),
+        ([0.5], [0], None),
+        ([-1], [0], None),
+        (["a"], ["c"], ["a", "b"]),
+        ([0], [[0.1, 0.9]], ["a"]),
+    ],
+)
+def test_predictions_that_do_not_fit_are_refused(true, predicted, names):
+    with pytest.raises(DataError):
+        ConfusionReport.from_predictions(true, predicted, names)
+
+
+def test_the_wilson_interval_has_textbook_values():
+    assert wilson_interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+class Decoder:
+    """A data set that must not be read to learn its labels."""
+
+    def __init__(self, **attributes):
+        self.__dict__.update(attributes)
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        raise AssertionError("an image was decoded")
+
+
+def test_labels_are_found_in_any_data_set_without_decoding():
+    plain = Decoder(targets=[0, 1, 2, 1])
+    tensors = TensorDataset(torch.zeros(3, 1), torch.tensor([2, 0, 1]))
+    folder = Decoder(samples=[("a.png", 0), ("b.png", 3)])
+    for source, expected in [
+        (plain, [0, 1, 2, 1]),
+        (Decoder(labels=np.array([[1], [0]])), [1, 0]),
+        (folder, [0, 3]),
+        (tensors, [2, 0, 1]),
+        (Subset(Subset(plain, [3, 2, 1]), [0, 2]), [1, 1]),
+        (ConcatDataset([plain, tensors]), [0, 1, 2, 1, 2, 0, 1]),
+        (torch.tensor([1, 0]), [1, 0]),
+        ((1, 2), [1, 2]),
+        (load_dataset("mnist", "test").subset(np.arange(3)), [7, 2, 1]),
+    ]:
+        assert find_labels(source).tolist() == expected
+    for source in (Decoder(), [0.5, 1.0], [-1, 0]):
+        with pytest.raises(DataError):
+            find_labels(source)
