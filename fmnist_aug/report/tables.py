@@ -14,6 +14,7 @@ from fmnist_aug.report.summary import (
     contrasts,
     focus_classes,
     focus_names,
+    focus_sentence,
     focus_total,
     headline,
     judged_pair,
@@ -222,6 +223,8 @@ def render_tables(results: Results, console: Console) -> None:
     ):
         console.print()
         _render(table, console)
+    console.print()
+    console.print(Text(focus_sentence(results)))
 
 
 def _render(table: TextTable, console: Console) -> None:

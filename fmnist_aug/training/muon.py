@@ -29,7 +29,7 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, params: Iterable[nn.Parameter], lr: float = 0.08, momentum: float = 0.6
+        self, params: Iterable[nn.Parameter], lr: float = 0.05, momentum: float = 0.6
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum})
 

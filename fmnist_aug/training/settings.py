@@ -34,7 +34,7 @@ class TrainSettings:
     batch_size: int = 256
     optimizer: Literal["sgd", "muon"] = "sgd"
     learning_rate: float = 0.2
-    muon_learning_rate: float = 0.08
+    muon_learning_rate: float = 0.05
     momentum: float = 0.9
     weight_decay: float = 5e-4
     warmup: float = 0.2
@@ -77,7 +77,16 @@ class Preset:
     test_images: int | None = None
 
 
-FAST = TrainSettings(model="fast-cnn", epochs=4, optimizer="muon")
+FAST = TrainSettings(
+    model="fast-cnn",
+    epochs=3.6,
+    batch_size=192,
+    optimizer="muon",
+    learning_rate=0.16,
+    muon_learning_rate=0.05,
+)
+"""Chosen on 10,000 held-out training images of Fashion-MNIST, among networks, rates, batch sizes
+and lengths of equal training time on 2 cores without bf16."""
 
 PRESETS = {
     preset.name: preset
@@ -94,7 +103,7 @@ PRESETS = {
             "fast",
             "a small network for machines without a GPU",
             FAST,
-            probe_epochs=2,
+            probe_epochs=1,
         ),
         Preset(
             "original",
