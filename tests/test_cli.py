@@ -201,6 +201,7 @@ def test_bad_folders_give_one_line_and_exit_code_one(tmp_path, small):
                 Image.new("L", (28, 28), 200).save(lonely / split / name / f"{number}.png")
     told = run("compare", "--dataset", lonely, "--out", tmp_path / "x", *QUICK, code=1).stderr
     assert "too few to split" in told
+    assert not (tmp_path / "x").exists()
     blocked = tmp_path / "file"
     blocked.write_text("mine")
     told = run("compare", "--dataset", small, "--out", blocked / "out", *QUICK, code=1).stderr

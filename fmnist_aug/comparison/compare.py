@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from fmnist_aug.augment.policies import base_policy
@@ -24,12 +25,12 @@ from fmnist_aug.comparison.results import (
     runs_csv,
 )
 from fmnist_aug.confusion import class_index
-from fmnist_aug.data import ImageDataset, load_dataset, stratified_slice
+from fmnist_aug.data import ImageDataset, held_out_split, load_dataset, stratified_slice
 from fmnist_aug.errors import DataError
 from fmnist_aug.files import owned_folder, read_json, write_json, write_text
-from fmnist_aug.models import count_parameters
+from fmnist_aug.models import count_parameters, create_model
 from fmnist_aug.plan import ConfusionPlan, parse_pairs
-from fmnist_aug.training import TrainProgress, train_model
+from fmnist_aug.training import TrainProgress, check_classes, train_model
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ def compare(
     config = resolve_config(dataset, **options)
     train, test = load_splits(config, data_dir)
     check_pairs(config.pairs, train.class_names)
+    _check_trainable(config, train)
     path = Path(out) if out is not None else Path("runs") / f"{train.card.name}-{config.preset}"
     with owned_folder(path):
         folder = ComparisonFolder(path)
@@ -139,6 +141,16 @@ def check_pairs(pairs: str, class_names: Sequence[str]) -> None:
         for pair in parse_pairs(pairs):
             for name in pair:
                 class_index(name, class_names)
+
+
+def _check_trainable(config: ComparisonConfig, train: ImageDataset) -> None:
+    """Find out before a folder is made that these images can't be trained on."""
+    held_out_split(train, config.held_out, config.seed)
+    check_classes(train)
+    with torch.device("meta"):  # without memory, time or random numbers
+        create_model(
+            config.settings.model, train.num_classes, train.images.shape[3], train.image_size
+        )
 
 
 def load_splits(
@@ -179,7 +191,8 @@ class _Run:
         self.test = test
         self.folder = folder
         self.fingerprints = fingerprints
-        self.command = command
+        # described now: a checkout may move on while this runs
+        self.environment = describe_environment(config.hardware, command)
         self.on_progress = on_progress
         self.base = base_policy(train.card.flip, train.card.shift, train.image_size[0])
         self.class_counts = np.bincount(train.labels, minlength=train.num_classes).tolist()
@@ -324,7 +337,7 @@ class _Run:
             "probe": {key: value for key, value in probe.items() if key != "seconds"},
             "config": config.to_dict(),
             "environment": {
-                **describe_environment(config.hardware, self.command),
+                **self.environment,
                 "probe_seconds": probe["seconds"],
             },
         }

@@ -1,6 +1,6 @@
 """The one engine that trains every model on every device."""
 
-from fmnist_aug.training.engine import TrainedModel, TrainProgress, train_model
+from fmnist_aug.training.engine import TrainedModel, TrainProgress, check_classes, train_model
 from fmnist_aug.training.hardware import Hardware, choose_hardware
 from fmnist_aug.training.settings import PRESETS, Preset, TrainSettings, get_preset
 
@@ -11,6 +11,7 @@ __all__ = [
     "TrainProgress",
     "TrainSettings",
     "TrainedModel",
+    "check_classes",
     "choose_hardware",
     "get_preset",
     "train_model",

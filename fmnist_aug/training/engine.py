@@ -128,10 +128,7 @@ def train_model(
         RunFolderError: the state can't be written.
     """
     require_training_data(dataset, "training")
-    if len(np.unique(dataset.labels)) < 2:
-        raise DataError(
-            f"{dataset.card.title} has training images of one class only: nothing to classify"
-        )
+    check_classes(dataset)
     hardware = hardware or choose_hardware()
     device = torch.device(hardware.device)
     base = base or get_policy("none")
@@ -185,6 +182,18 @@ def train_model(
     return TrainedModel(
         Classifier(model, header, hardware.device), steps, steps * batch_size, seconds, hardware
     )
+
+
+def check_classes(dataset: ImageDataset) -> None:
+    """Refuse training images of a single class.
+
+    Raises:
+        DataError: there is only one.
+    """
+    if len(np.unique(dataset.labels)) < 2:
+        raise DataError(
+            f"{dataset.card.title} has training images of one class only: nothing to classify"
+        )
 
 
 class _Batches:
