@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -17,7 +18,7 @@ from fmnist_aug.files import write_bytes
 from fmnist_aug.models import create_model
 
 SCHEMA = 1
-VIEWS = ("identity", "flip")
+VIEWS = ("identity", "flip", "shift")
 BATCH_SIZE = 500
 """Images at a time when predicting; one size everywhere, so that results repeat to the bit."""
 
@@ -32,7 +33,9 @@ class CheckpointHeader:
         image_size: height and width in pixels.
         mean: of each channel, on the scale 0–255; subtracted first.
         std: of each channel, on the scale 0–255; divided by.
-        views: test-time views whose logits are averaged.
+        views: test-time views whose logits are averaged: ``identity``; ``flip``, the mirrored
+            image; ``shift``, the image (and its mirror image) moved by one pixel up, down, left
+            and right, each with half the weight.
         card: name of the data set that it was trained on.
         fingerprint: SHA-256 of the training data.
     """
@@ -84,10 +87,7 @@ class Classifier:
             for start in range(0, len(images), BATCH_SIZE):
                 batch = torch.from_numpy(images[start : start + BATCH_SIZE]).to(self.device)
                 inputs = self.normalise(batch.permute(0, 3, 1, 2))
-                total: Tensor = self.model(inputs).float()
-                if "flip" in self.header.views:
-                    total = (total + self.model(inputs.flip(3)).float()) / 2
-                parts.append(total.cpu().numpy())
+                parts.append(self._average_views(inputs).cpu().numpy())
         self.model.train(was_training)
         if not parts:
             return np.zeros((0, len(self.class_names)), np.float32)
@@ -108,6 +108,25 @@ class Classifier:
             RunFolderError: the file can't be written.
         """
         write_tensors(path, self.model.state_dict(), "classifier", asdict(self.header))
+
+    def _average_views(self, inputs: Tensor) -> Tensor:
+        def both_sides(images: Tensor) -> Tensor:
+            images = images.contiguous(memory_format=torch.channels_last)
+            logits: Tensor = self.model(images).float()
+            if "flip" in self.header.views:
+                logits = (logits + self.model(images.flip(3)).float()) / 2
+            return logits
+
+        logits = both_sides(inputs)
+        if "shift" not in self.header.views:
+            return logits
+        height, width = inputs.shape[2:]
+        padded = F.pad(inputs, (1, 1, 1, 1), mode="replicate")
+        moved = [
+            both_sides(padded[:, :, y : y + height, x : x + width])
+            for y, x in ((0, 1), (2, 1), (1, 0), (1, 2))
+        ]
+        return (2 * logits + sum(moved)) / 6
 
     def _check(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         images = np.asarray(images)

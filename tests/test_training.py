@@ -8,7 +8,14 @@ from fmnist_aug import BaselineCNN, ConfusionPlan, create_model, load_classifier
 from fmnist_aug.augment import get_policy
 from fmnist_aug.data import DatasetCard, ImageDataset, stratified_slice
 from fmnist_aug.errors import CheckpointError, DataError, TrainingError, UsageError
-from fmnist_aug.training import PRESETS, Hardware, TrainSettings, choose_hardware, train_model
+from fmnist_aug.training import (
+    PRESETS,
+    Hardware,
+    TrainSettings,
+    choose_hardware,
+    default_preset,
+    train_model,
+)
 from fmnist_aug.training.muon import orthogonalise
 
 SHORT = TrainSettings(model="fast-cnn", epochs=2, batch_size=50, optimizer="muon")
@@ -191,8 +198,14 @@ def test_the_hardware_is_chosen_by_what_the_cpu_can_do(monkeypatch):
         choose_hardware("cuda")
 
 
+def test_the_default_preset_follows_from_the_machine():
+    assert default_preset(Hardware("cpu", "fp32")) == "light"
+    assert default_preset(Hardware("cpu", "bf16")) == default_preset(Hardware("cuda", "bf16"))
+    assert default_preset(Hardware("cpu", "bf16")) == "fast"
+
+
 def test_presets_are_complete_and_settings_are_checked():
-    assert set(PRESETS) == {"smoke", "fast", "original"}
+    assert set(PRESETS) == {"smoke", "fast", "light", "original"}
     with pytest.raises(UsageError, match="epochs"):
         TrainSettings(model="fast-cnn", epochs=0)
     assert SHORT.batch_for(10) == 2
@@ -222,7 +235,7 @@ def test_a_checkpoint_predicts_as_the_classifier_did(trained, slice_of_fashion, 
     assert np.array_equal(loaded.predict_proba(images[..., 0]), expected)
     assert expected.dtype == np.float32
     assert expected.sum(axis=1) == pytest.approx(np.ones(30), abs=1e-5)
-    assert loaded.header.views == ("identity", "flip")
+    assert loaded.header.views == ("identity", "flip", "shift")
     assert loaded.predict_proba(images[:0]).shape == (0, 10)
     with pytest.raises(DataError, match="28, 28, 1"):
         loaded.predict(np.zeros((2, 32, 32, 1), np.uint8))

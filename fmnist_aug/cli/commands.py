@@ -69,9 +69,7 @@ def compare(out: str | None, as_json: bool, quiet: bool, debug: bool, **options:
     help="Checkpoint to write.  [default: <dataset>-<preset>.safetensors]",
 )
 @output_options
-def train(
-    out: str | None, as_json: bool, quiet: bool, debug: bool, preset: str, **options: Any
-) -> None:
+def train(out: str | None, as_json: bool, quiet: bool, debug: bool, **options: Any) -> None:
     """Train one model with the base augmentation of the data set, and test it."""
     from fmnist_aug.augment import base_policy
     from fmnist_aug.cli.progress import ProgressDisplay
@@ -79,9 +77,9 @@ def train(
     from fmnist_aug.models import count_parameters
     from fmnist_aug.training import train_model
 
-    config = _config(preset=preset, **options)
+    config = _config(**options)
     train_set, test_set = load_splits(config, options["data_dir"])
-    path = Path(out or f"{train_set.card.name}-{preset}.safetensors")
+    path = Path(out or f"{train_set.card.name}-{config.preset}.safetensors")
     card = train_set.card
     _check_writable(path)
     with ProgressDisplay(quiet) as display:

@@ -11,7 +11,7 @@ import click
 
 Command = Callable[..., Any]
 
-PRESETS = ("smoke", "fast", "original")
+PRESETS = ("smoke", "fast", "light", "original")
 MODELS = ("baseline-cnn", "fast-cnn")
 ARMS = ("baseline", "uniform", "targeted")
 POLICIES = ("none", "flip", "shift", "geometric", "photometric", "erasing", "buttons")
@@ -50,7 +50,11 @@ def data_options(function: Command) -> Command:
 def training_options(function: Command) -> Command:
     """How to train."""
     return _all(
-        click.option("--preset", type=click.Choice(PRESETS), default="fast", help="Settings."),
+        click.option(
+            "--preset",
+            type=click.Choice(PRESETS),
+            help="Settings.  [default: fast on GPUs and on CPUs that compute bf16, else light]",
+        ),
         click.option(
             "--model", type=click.Choice(MODELS), help="Network.  [default: the preset's]"
         ),

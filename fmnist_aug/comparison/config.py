@@ -13,7 +13,7 @@ from fmnist_aug.comparison.arms import ARMS
 from fmnist_aug.errors import UsageError
 from fmnist_aug.models import MODELS
 from fmnist_aug.plan import parse_pairs
-from fmnist_aug.training import Hardware, TrainSettings, choose_hardware, get_preset
+from fmnist_aug.training import Hardware, TrainSettings, choose_hardware, default_preset, get_preset
 
 MAX_RUNS = 1000
 
@@ -71,7 +71,7 @@ class ComparisonConfig:
 def resolve_config(
     dataset: str | Path = "fashion-mnist",
     *,
-    preset: str = "fast",
+    preset: str | None = None,
     model: str | None = None,
     epochs: float | None = None,
     arms: Sequence[str] = (),
@@ -90,7 +90,8 @@ def resolve_config(
     Raises:
         UsageError: an argument that can't be used, named in the message.
     """
-    chosen = get_preset(preset)
+    hardware = choose_hardware(device, precision)
+    chosen = get_preset(preset or default_preset(hardware))
     settings = chosen.settings
     if model is not None:
         if model not in MODELS:
@@ -117,7 +118,7 @@ def resolve_config(
         parse_pairs(pairs)
     return ComparisonConfig(
         dataset=str(dataset),
-        preset=preset,
+        preset=chosen.name,
         settings=settings,
         probe_epochs=probe_epochs,
         train_images=chosen.train_images,
@@ -128,7 +129,7 @@ def resolve_config(
         pairs=pairs,
         policy=policy,
         held_out=held_out,
-        hardware=choose_hardware(device, precision),
+        hardware=hardware,
         flip=flip,
         image_size=image_size,
     )

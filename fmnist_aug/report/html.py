@@ -92,7 +92,7 @@ def render_page(
         focus_sentence=summary.focus_sentence(results),
         recall=tables.recall_table(results),
         figures=_figures(results, figures),
-        plan=results["plan"] | {"reason": clean(results["plan"]["reason"])},
+        plan={key: clean(results["plan"][key]) for key in ("reason", "source", "policy")},
         plan_tables=_plan_tables(results),
         galleries=_galleries(results, test, mislabelled),
         always_wrong=always_wrong(test.labels, logits),
@@ -257,8 +257,5 @@ def _environment(results: summary.Results) -> list[tuple[str, str]]:
 
 
 def _fingerprints(results: summary.Results) -> list[tuple[str, str]]:
-    parts = results.get("fingerprints") or {}
-    return [
-        ("all data", clean(results["fingerprint"])),
-        *((f"{clean(split)} split", clean(digest)) for split, digest in parts.items()),
-    ]
+    parts = results.get("fingerprints") or {"train": results["fingerprint"]}
+    return [(f"{clean(split)} split", clean(digest)) for split, digest in parts.items()]

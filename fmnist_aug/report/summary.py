@@ -125,6 +125,17 @@ def contrasts(results: Results) -> list[Contrast]:
     ]
 
 
+def class_verdicts(results: Results, a: str, b: str) -> dict[int, str]:
+    """For each class with test images the verdict on its recall, ``a`` against ``b``, if known."""
+    labels = {name: label for label, name in enumerate(results["class_names"])}
+    return {
+        labels[item["class"]]: str(item["verdict"])
+        for entry in results.get("contrasts") or []
+        if (entry["a"], entry["b"]) == (a, b)
+        for item in entry.get("per_class") or []
+    }
+
+
 def focus_classes(results: Results) -> list[int]:
     """Indices of the classes in focus; empty if nothing was in focus."""
     return [int(label) for label in results["runs"][0]["focus"]["classes"]]

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from fmnist_aug.report.summary import (
     Results,
     arm_names,
     class_names,
+    class_verdicts,
     contrasts,
     focus_classes,
     focus_names,
@@ -184,24 +183,33 @@ def contrasts_table(results: Results) -> TextTable:
 
 
 def recall_table(results: Results) -> TextTable:
-    """Recall of each class in per cent, averaged over an arm's runs; focus classes are strong."""
+    """Recall of each class in per cent, averaged over an arm's runs; focus classes are strong.
+
+    The verdicts on single classes are of p-values that were adjusted for looking at all of them.
+    """
     arms = arm_names(results)
     recalls = {arm: mean_recall(results, arm) for arm in arms}
     pair = judged_pair(results)
+    verdicts = class_verdicts(results, *pair) if pair else {}
     rows = []
     for label, name in enumerate(class_names(results)):
-        cells = [name, *(_recall(recalls[arm][label]) for arm in arms)]
+        cells = [name, *(percent(float(recalls[arm][label])) for arm in arms)]
         if pair:
-            change = recalls[pair[0]][label] - recalls[pair[1]][label]
-            cells.append(NOTHING if np.isnan(change) else points(float(change)))
+            cells.append(points(float(recalls[pair[0]][label] - recalls[pair[1]][label])))
+        if verdicts:
+            cells.append(verdicts.get(label, NOTHING))
         rows.append(tuple(cells))
-    change_column = (f"{pair[0]} − {pair[1]}",) if pair else ()
+    columns = ["class", *arms, *([f"{pair[0]} − {pair[1]}"] if pair else [])]
+    note = "Recall: the share of a class's test images that was recognised, mean of the runs."
+    if verdicts:
+        columns.append("verdict")
+        note += " The verdicts allow for looking at every class (Holm's method)."
     return TextTable(
         "Recall of each class (%)",
-        ("class", *arms, *change_column),
+        tuple(columns),
         tuple(rows),
         strong=frozenset(focus_classes(results)),
-        note="Recall: the share of a class's test images that was recognised, mean of the runs.",
+        note=note,
     )
 
 
@@ -252,7 +260,3 @@ def _render(table: TextTable, console: Console) -> None:
             *(Text(cell) for cell in row), style="bold" if position in table.strong else None
         )
     console.print(shown)
-
-
-def _recall(value: float) -> str:
-    return NOTHING if np.isnan(value) else percent(float(value))

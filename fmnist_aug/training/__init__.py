@@ -2,7 +2,13 @@
 
 from fmnist_aug.training.engine import TrainedModel, TrainProgress, check_classes, train_model
 from fmnist_aug.training.hardware import Hardware, choose_hardware
-from fmnist_aug.training.settings import PRESETS, Preset, TrainSettings, get_preset
+from fmnist_aug.training.settings import (
+    PRESETS,
+    Preset,
+    TrainSettings,
+    default_preset,
+    get_preset,
+)
 
 __all__ = [
     "PRESETS",
@@ -13,6 +19,7 @@ __all__ = [
     "TrainedModel",
     "check_classes",
     "choose_hardware",
+    "default_preset",
     "get_preset",
     "train_model",
 ]

@@ -389,14 +389,18 @@ def _header(dataset: ImageDataset, settings: TrainSettings) -> CheckpointHeader:
         float((count * (values - centre) ** 2).sum() / count.sum())
         for count, centre in zip(counts, mean, strict=True)
     ]
-    flip = settings.test_time_flip and dataset.card.flip
+    views = ["identity"]
+    if settings.test_time_flip and dataset.card.flip:
+        views.append("flip")
+    if settings.test_time_shift:
+        views.append("shift")
     return CheckpointHeader(
         model=settings.model,
         class_names=dataset.class_names,
         image_size=dataset.image_size,
         mean=tuple(mean),
         std=tuple(value**0.5 or 1.0 for value in variance),  # a constant channel stays as it is
-        views=("identity", "flip") if flip else ("identity",),
+        views=tuple(views),
         card=dataset.card.name,
         fingerprint=dataset.fingerprint(),
     )
