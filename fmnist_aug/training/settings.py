@@ -91,7 +91,7 @@ FAST = TrainSettings(
 """Chosen on 10,000 held-out training images of Fashion-MNIST, among networks, rates, batch sizes
 and lengths."""
 LIGHT = replace(FAST, epochs=3.6, test_time_shift=False)
-"""Keeps the default comparison within 20 minutes on 2 cores that don't compute bf16."""
+"""Meant to keep the default comparison within 20 minutes on 2 cores that don't compute bf16."""
 
 PRESETS = {
     preset.name: preset
@@ -106,13 +106,13 @@ PRESETS = {
         ),
         Preset(
             "fast",
-            "94 % in about a minute on 2 cores that compute bf16",
+            "the default on GPUs and on CPUs that compute bf16",
             FAST,
             probe_epochs=1,
         ),
         Preset(
             "light",
-            "the default on CPUs that don't compute bf16: fewer epochs",
+            "the default on CPUs that don't compute bf16: the same with fewer epochs",
             LIGHT,
             probe_epochs=1,
         ),
