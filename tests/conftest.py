@@ -1,8 +1,11 @@
 import os
 import socket
 
+import numpy as np
 import pytest
 from hypothesis import settings
+
+from fmnist_aug.data import load_dataset, write_idx_folder
 
 # a loaded machine makes any deadline flaky; on CI the same cases are tried each time
 settings.register_profile("default", deadline=None)
@@ -21,3 +24,12 @@ def no_network(monkeypatch):
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory):
+    """A slice of the real data as an IDX folder: as the user's own data, quick to train on."""
+    folder = tmp_path_factory.mktemp("small")
+    for split, size in (("train", 600), ("test", 300)):
+        write_idx_folder(load_dataset("fashion-mnist", split).subset(np.arange(size)), folder)
+    return folder

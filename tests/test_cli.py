@@ -10,11 +10,9 @@ import pytest
 from PIL import Image
 
 import fmnist_aug
-from fmnist_aug import load_dataset
 from fmnist_aug.augment import POLICIES
 from fmnist_aug.cli import options
 from fmnist_aug.comparison import ARMS
-from fmnist_aug.data import write_idx_folder
 from fmnist_aug.models import MODELS
 from fmnist_aug.training import PRESETS
 from fmnist_aug.training.hardware import DEVICES, PRECISIONS
@@ -32,14 +30,6 @@ def run(*arguments, code=0, **more):
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("small")
-    for split, size in (("train", 600), ("test", 200)):
-        write_idx_folder(load_dataset("fashion-mnist", split).subset(np.arange(size)), folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

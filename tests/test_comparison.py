@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 
 from fmnist_aug import ConfusionPlan, compare, load_classifier, load_dataset
-from fmnist_aug.comparison import contrast
-from fmnist_aug.comparison.compare import load_splits
+from fmnist_aug.comparison import contrast, load_splits
 from fmnist_aug.comparison.config import resolve_config
 from fmnist_aug.comparison.rebuild import rebuild_report
-from fmnist_aug.data import write_idx_folder
 from fmnist_aug.errors import RunFolderError, UsageError
 
 QUICK = {"preset": "smoke", "epochs": 0.3, "device": "cpu", "precision": "fp32"}
@@ -26,15 +24,6 @@ def without_times(results):
     for run in results["runs"]:
         del run["train_seconds"]
     return results
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    """A slice of the real data as an IDX folder: as the user's own data, quick to train on."""
-    folder = tmp_path_factory.mktemp("small")
-    for split, size in (("train", 600), ("test", 300)):
-        write_idx_folder(load_dataset("fashion-mnist", split).subset(np.arange(size)), folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

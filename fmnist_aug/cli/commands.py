@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,9 +72,8 @@ def compare(out: str | None, as_json: bool, quiet: bool, debug: bool, **options:
 @output_options
 def train(out: str | None, as_json: bool, quiet: bool, debug: bool, **options: Any) -> None:
     """Train one model with the base augmentation of the data set, and test it."""
-    from fmnist_aug.augment import base_policy
     from fmnist_aug.cli.progress import ProgressDisplay
-    from fmnist_aug.comparison.compare import load_splits
+    from fmnist_aug.comparison import base_augmentation, load_splits
     from fmnist_aug.models import count_parameters
     from fmnist_aug.training import train_model
 
@@ -86,7 +86,7 @@ def train(out: str | None, as_json: bool, quiet: bool, debug: bool, **options: A
         trained = train_model(
             train_set,
             config.settings,
-            base=base_policy(card.flip, card.shift, train_set.image_size[0]),
+            base=base_augmentation(train_set),
             seed=config.seed,
             hardware=config.hardware,
             on_progress=lambda progress: display.training("training", progress),
@@ -220,6 +220,7 @@ def plan(
     **options: Any,
 ) -> None:
     """Measure confusions on held-out training images and turn them into a plan."""
+    from fmnist_aug.comparison import make_plan
     from fmnist_aug.files import read_json, write_text
     from fmnist_aug.plan import ConfusionPlan, parse_pairs
 
@@ -231,12 +232,7 @@ def plan(
         if out is not None:
             _check_writable(Path(out))
         found, train_set = _probe(quiet, pairs=pairs, **options)
-        made = ConfusionPlan.from_report(
-            found.confusions,
-            pairs,
-            policy=policy or train_set.card.policy,
-            source=found.source,
-        )
+        made = make_plan(found, train_set, pairs, policy)
     if out is not None:
         write_text(Path(out), made.to_json() + "\n")
     click.echo(made.to_json() if as_json else made.to_table())
@@ -267,29 +263,19 @@ def _config(**options: Any) -> Any:
 
 
 def _probe(quiet: bool, pairs: str = "auto", **options: Any) -> tuple[Probe, ImageDataset]:
-    from fmnist_aug.augment import base_policy
     from fmnist_aug.cli.progress import ProgressDisplay
-    from fmnist_aug.comparison import measure_confusions
+    from fmnist_aug.comparison import base_augmentation, load_split, measure_confusions
     from fmnist_aug.comparison.compare import check_pairs
-    from fmnist_aug.data import load_dataset, stratified_slice
 
     config = _config(pairs=pairs, **options)
-    train_set = load_dataset(
-        config.dataset,
-        "train",
-        data_dir=options["data_dir"],
-        image_size=config.image_size,
-        flip=config.flip,
-    )
-    train_set = stratified_slice(train_set, config.train_images, random_state=0)
+    train_set = load_split(config, "train", options["data_dir"])
     check_pairs(config.pairs, train_set.class_names)
-    card = train_set.card
     with ProgressDisplay(quiet) as display:
         found = measure_confusions(
             train_set,
             config.settings,
             epochs=config.probe_epochs,
-            base=base_policy(card.flip, card.shift, train_set.image_size[0]),
+            base=base_augmentation(train_set),
             held_out=config.held_out,
             seed=config.seed,
             hardware=config.hardware,
@@ -307,8 +293,6 @@ def _check_writable(path: Path) -> None:
         raise RunFolderError(f"{path} is a folder; name a file (--out)")
     if not folder.is_dir():
         raise RunFolderError(f"{folder} is no folder; make it or choose another --out")
-    import os
-
     if not os.access(folder, os.W_OK):
         raise RunFolderError(f"cannot write into {folder}; choose another --out")
 

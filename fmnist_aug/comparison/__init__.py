@@ -1,9 +1,10 @@
 """Training baseline against augmented arms, and saying what came of it."""
 
-from fmnist_aug.comparison.arms import ARMS, arm_treatment
+from fmnist_aug.comparison.arms import ARMS, arm_treatment, base_augmentation
 from fmnist_aug.comparison.compare import Comparison, ComparisonProgress, compare
 from fmnist_aug.comparison.config import ComparisonConfig, resolve_config
-from fmnist_aug.comparison.probe import measure_confusions
+from fmnist_aug.comparison.inputs import load_split, load_splits
+from fmnist_aug.comparison.probe import make_plan, measure_confusions
 from fmnist_aug.statistics import Contrast, contrast
 
 __all__ = [
@@ -13,8 +14,12 @@ __all__ = [
     "ComparisonProgress",
     "Contrast",
     "arm_treatment",
+    "base_augmentation",
     "compare",
     "contrast",
+    "load_split",
+    "load_splits",
+    "make_plan",
     "measure_confusions",
     "resolve_config",
 ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fmnist_aug.augment.policies import Policy, get_policy
+from fmnist_aug.augment.policies import Policy, base_policy, get_policy
+from fmnist_aug.data import ImageDataset
 from fmnist_aug.errors import UsageError
 from fmnist_aug.plan import ConfusionPlan
 
@@ -15,6 +16,11 @@ ARMS = {
 }
 CONTRASTS = (("uniform", "baseline"), ("targeted", "uniform"), ("targeted", "baseline"))
 """The differences that are reported, a − b: what augmenting does, what targeting does on top."""
+
+
+def base_augmentation(dataset: ImageDataset) -> Policy:
+    """The augmentation of all draws that the data set's card allows for."""
+    return base_policy(dataset.card.flip, dataset.card.shift, dataset.image_size[0])
 
 
 def arm_treatment(

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fmnist_aug.augment.policies import base_policy
-from fmnist_aug.comparison.arms import arm_treatment
+from fmnist_aug.comparison.arms import arm_treatment, base_augmentation
 from fmnist_aug.comparison.config import ComparisonConfig, resolve_config
 from fmnist_aug.comparison.environment import describe_environment
 from fmnist_aug.comparison.folder import ComparisonFolder
-from fmnist_aug.comparison.probe import measure_confusions
+from fmnist_aug.comparison.inputs import load_splits
+from fmnist_aug.comparison.probe import make_plan, measure_confusions
 from fmnist_aug.comparison.results import (
     SCHEMA,
     arm_figures,
@@ -25,7 +25,7 @@ from fmnist_aug.comparison.results import (
     runs_csv,
 )
 from fmnist_aug.confusion import class_index
-from fmnist_aug.data import ImageDataset, held_out_split, load_dataset, stratified_slice
+from fmnist_aug.data import ImageDataset, held_out_split
 from fmnist_aug.errors import DataError
 from fmnist_aug.files import owned_folder, read_json, write_json, write_text
 from fmnist_aug.models import count_parameters, create_model
@@ -122,7 +122,8 @@ def load_comparison(path: Path) -> Comparison:
     """A finished comparison, from its folder.
 
     Raises:
-        RunFolderError: the folder holds no finished comparison, or its files are damaged.
+        RunFolderError: ``results.json`` is missing or is not JSON.
+        DataError: it is not of a comparison.
     """
     results = read_json(path / "results.json")
     try:
@@ -153,26 +154,6 @@ def _check_trainable(config: ComparisonConfig, train: ImageDataset) -> None:
         )
 
 
-def load_splits(
-    config: ComparisonConfig, data_dir: str | Path | None
-) -> tuple[ImageDataset, ImageDataset]:
-    """The training and the test images of a comparison, sliced as its preset says."""
-    train, test = (
-        load_dataset(
-            config.dataset,
-            split,
-            data_dir=data_dir,
-            image_size=config.image_size,
-            flip=config.flip,
-        )
-        for split in ("train", "test")
-    )
-    return (
-        stratified_slice(train, config.train_images, random_state=0),
-        stratified_slice(test, config.test_images, random_state=0),
-    )
-
-
 class _Run:
     """One comparison under way."""
 
@@ -194,7 +175,7 @@ class _Run:
         # described now: a checkout may move on while this runs
         self.environment = describe_environment(config.hardware, command)
         self.on_progress = on_progress
-        self.base = base_policy(train.card.flip, train.card.shift, train.image_size[0])
+        self.base = base_augmentation(train)
         self.class_counts = np.bincount(train.labels, minlength=train.num_classes).tolist()
         self.trainings = 1 + len(config.arms) * config.runs
         self.done = 0
@@ -243,12 +224,7 @@ class _Run:
                 state_path=state_path,
                 on_progress=self._training_callback("probe", "probe", config.seed),
             )
-            plan = ConfusionPlan.from_report(
-                found.confusions,
-                config.pairs,
-                policy=config.policy or self.train.card.policy,
-                source=found.source,
-            )
+            plan = make_plan(found, self.train, config.pairs, config.policy)
             probe = {
                 "held_out_images": found.confusions.total,
                 "accuracy": found.confusions.accuracy,

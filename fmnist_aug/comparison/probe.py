@@ -10,6 +10,7 @@ from pathlib import Path
 from fmnist_aug.augment.policies import Policy
 from fmnist_aug.confusion import ConfusionReport
 from fmnist_aug.data import ImageDataset, held_out_split, require_training_data
+from fmnist_aug.plan import ConfusionPlan
 from fmnist_aug.training import Hardware, TrainProgress, TrainSettings, train_model
 
 
@@ -78,3 +79,12 @@ def measure_confusions(
         f"{settings.model} after {settings.epochs:g} epochs on the other {len(fit)} (seed {seed})"
     )
     return Probe(confusions, trained.seconds, source)
+
+
+def make_plan(
+    found: Probe, train: ImageDataset, pairs: str = "auto", policy: str | None = None
+) -> ConfusionPlan:
+    """Turn what a probe found into a plan, with the policy that suits the data set by default."""
+    return ConfusionPlan.from_report(
+        found.confusions, pairs, policy=policy or train.card.policy, source=found.source
+    )

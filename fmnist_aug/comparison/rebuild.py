@@ -7,9 +7,12 @@ from typing import Any
 
 from fmnist_aug.comparison.compare import load_comparison, write_comparison_report
 from fmnist_aug.comparison.folder import ComparisonFolder
-from fmnist_aug.data import ImageDataset, load_dataset, stratified_slice
+from fmnist_aug.comparison.inputs import load_slice
+from fmnist_aug.data import ImageDataset, Split
 from fmnist_aug.errors import DataError, RunFolderError
 from fmnist_aug.files import owned_folder
+
+SPLITS: tuple[Split, Split] = ("train", "test")
 
 
 def rebuild_report(path: Path, data_dir: str | Path | None = None) -> tuple[dict[str, Any], Path]:
@@ -34,15 +37,15 @@ def rebuild_report(path: Path, data_dir: str | Path | None = None) -> tuple[dict
         found = load_comparison(path)
         results, config = found.results, found.results["config"]
         splits: list[ImageDataset] = []
-        for split in ("train", "test"):
-            dataset = load_dataset(
+        for split in SPLITS:
+            dataset = load_slice(
                 config["dataset"],
-                "train" if split == "train" else "test",
+                split,
+                config[f"{split}_images"],
                 data_dir=data_dir,
                 image_size=config["image_size"],
                 flip=config["flip"],
             )
-            dataset = stratified_slice(dataset, config[f"{split}_images"], random_state=0)
             if dataset.fingerprint() != results["fingerprints"][split]:
                 raise DataError(
                     f"the {split} images of {config['dataset']} are not those of the comparison "

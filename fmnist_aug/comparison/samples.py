@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from fmnist_aug.augment.batched import augment_batch
-from fmnist_aug.augment.policies import Policy, base_policy, get_policy
+from fmnist_aug.augment.policies import Policy, get_policy
+from fmnist_aug.comparison.arms import base_augmentation
 from fmnist_aug.data import ImageDataset
 from fmnist_aug.plan import ConfusionPlan
 
@@ -27,7 +28,7 @@ def augmented_samples(
     Returns:
         A caption and uint8 (1 + copies, H, W, C) for each image.
     """
-    base = base_policy(train.card.flip, train.card.shift, train.image_size[0])
+    base = base_augmentation(train)
     targeted = get_policy(plan.policy)
     return [
         (

@@ -155,7 +155,9 @@ def train_model(
         }
         _load_state(state_path, state, identity)
         batches = _Batches(dataset, sampler, batch_size, base, targeted, seed, header, device)
-        progress = _ProgressReporter(on_progress, state.step, steps, batch_size, len(dataset))
+        progress = _ProgressReporter(
+            on_progress, state.step, steps, batch_size, len(dataset), device
+        )
         scaler = torch.amp.GradScaler(enabled=hardware.precision == "fp16")
         started = time.perf_counter() - state.seconds
         model.train()
@@ -275,27 +277,27 @@ class _ProgressReporter:
         steps: int,
         batch_size: int,
         images: int,
+        device: torch.device,
     ) -> None:
         self.callback = callback
         self.first = self.step = first
         self.steps = steps
         self.batch_size = batch_size
         self.images = images
-        self.total_loss: Tensor = torch.zeros(())
+        self.device = device
+        self.total_loss = torch.zeros((), device=device)
         self.started = self.reported = time.perf_counter()
         self._reset()
 
     def _reset(self) -> None:
-        self.loss: Tensor = torch.zeros(())
-        self.correct: Tensor = torch.zeros(())
+        self.loss = torch.zeros((), device=self.device)
+        self.correct = torch.zeros((), device=self.device)
         self.batches = 0
 
     def add(self, loss: Tensor, correct: Tensor) -> None:
-        self.loss, self.correct = (
-            self.loss.to(loss.device) + loss,
-            correct + self.correct.to(correct.device),
-        )
-        self.total_loss = self.total_loss.to(loss.device) + loss
+        self.loss += loss
+        self.correct += correct
+        self.total_loss += loss
         self.batches += 1
         self.step += 1
         now = time.perf_counter()
