@@ -104,13 +104,13 @@ class Stop(Exception):
 def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
     slice_of_fashion, plan, tmp_path, settings, monkeypatch
 ):
-    from fmnist_aug.training import engine
+    from fmnist_aug.training import progress
 
     data = slice_of_fashion.subset(np.arange(150 if settings.model == "baseline-cnn" else 600))
     options = {"plan": plan, "base": get_policy("flip"), "hardware": CPU, "seed": 3}
     unbroken = train_model(data, settings, **options)
     state = tmp_path / "state.safetensors"
-    monkeypatch.setattr(engine, "_REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "_REPORT_SECONDS", 0.0)
 
     def stop(progress):
         if progress.step == settings.steps_for(len(data)) // 2 + 1:
