@@ -14,6 +14,7 @@ from fmnist_aug.cli.options import (
     command_line,
     data_options,
     output_options,
+    parse_jobs,
     plan_options,
     training_options,
 )
@@ -37,6 +38,14 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--out", type=click.Path(), help="Folder for the results.  [default: runs/<dataset>-<preset>]"
+)
+@click.option(
+    "--jobs",
+    metavar="auto|N",
+    default="auto",
+    callback=parse_jobs,
+    help="Runs side by side; auto fills the cores, and does one at a time on a GPU. The numbers "
+    "don't depend on it.",
 )
 @click.option(
     "--resume/--no-resume", default=True, help="Go on in a folder that has results, or start over."

@@ -101,6 +101,14 @@ def output_options(function: Command) -> Command:
 debug_option = click.option("--debug", is_flag=True, help="Show where an error came from.")
 
 
+def parse_jobs(context: click.Context, parameter: click.Parameter, value: str) -> int | None:
+    """``auto`` to None, anything else to a whole number from 1 on."""
+    if value == "auto":
+        return None
+    number: int = click.IntRange(1)(value, parameter, context)
+    return number
+
+
 def command_line() -> str:
     """The command as it was typed, without the path of the program."""
     return shlex.join(["fmnist-aug", *sys.argv[1:]])
