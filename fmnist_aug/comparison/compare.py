@@ -14,11 +14,17 @@ import torch
 from numpy.typing import NDArray
 
 from fmnist_aug.comparison.arms import base_augmentation
-from fmnist_aug.comparison.config import ComparisonConfig, resolve_config
+from fmnist_aug.comparison.config import ComparisonConfig, resolve_config, settle_precision
 from fmnist_aug.comparison.environment import describe_environment
 from fmnist_aug.comparison.folder import ComparisonFolder
 from fmnist_aug.comparison.inputs import load_splits
-from fmnist_aug.comparison.jobs import OnRun, Schedule, make_schedule, train_runs
+from fmnist_aug.comparison.jobs import (
+    OnRun,
+    Schedule,
+    make_schedule,
+    train_runs,
+    use_threads,
+)
 from fmnist_aug.comparison.probe import make_plan, measure_confusions
 from fmnist_aug.comparison.results import (
     SCHEMA,
@@ -122,7 +128,8 @@ def compare(
     with owned_folder(path):
         folder = ComparisonFolder(path)
         fingerprints = {"train": train.fingerprint(), "test": test.fingerprint()}
-        folder.claim({**config.to_dict(), "fingerprints": fingerprints}, resume)
+        config, measured = _settle(config, train, folder if resume else None, schedule)
+        folder.claim({**config.to_dict(), "fingerprints": fingerprints}, resume, measured)
         if folder.results.exists():
             return load_comparison(path)
         return _Comparing(
@@ -164,6 +171,21 @@ def _check_trainable(config: ComparisonConfig, train: ImageDataset) -> None:
         create_model(
             config.settings.model, train.num_classes, train.images.shape[3], train.image_size
         )
+
+
+def _settle(
+    config: ComparisonConfig,
+    train: ImageDataset,
+    folder: ComparisonFolder | None,
+    schedule: Schedule,
+) -> tuple[ComparisonConfig, dict[str, Any] | None]:
+    """Measure the precision if that was asked for, unless the folder has its own already."""
+    if config.hardware.precision == "measure" and folder and (kept := folder.kept_precision()):
+        hardware = dataclasses.replace(config.hardware, precision=kept)
+        return dataclasses.replace(config, hardware=hardware), None
+    with use_threads(schedule.threads):
+        config, measured = settle_precision(config, train)
+    return config, dataclasses.asdict(measured) if measured else None
 
 
 class _Comparing:

@@ -100,7 +100,7 @@ def train_runs(train: TrainRun, runs: Sequence[Run], schedule: Schedule, on_run:
     """
     jobs = min(schedule.jobs, len(runs))
     if jobs <= 1:
-        with _threads(schedule.threads):
+        with use_threads(schedule.threads):
             for run in runs:
                 on_run.finished(run, train(run, functools.partial(on_run.progress, run)))
         return
@@ -234,7 +234,8 @@ class _Workers:
 
 
 @contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
+def use_threads(count: int) -> Iterator[None]:
+    """Let torch compute with so many threads in this block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -2,6 +2,7 @@
 
 from fmnist_aug.training.engine import TrainedModel, TrainProgress, check_classes, train_model
 from fmnist_aug.training.hardware import Hardware, choose_hardware
+from fmnist_aug.training.measure import Measured, measure_precision
 from fmnist_aug.training.settings import (
     PRESETS,
     Preset,
@@ -13,6 +14,7 @@ from fmnist_aug.training.settings import (
 __all__ = [
     "PRESETS",
     "Hardware",
+    "Measured",
     "Preset",
     "TrainProgress",
     "TrainSettings",
@@ -21,5 +23,6 @@ __all__ = [
     "choose_hardware",
     "default_preset",
     "get_preset",
+    "measure_precision",
     "train_model",
 ]
