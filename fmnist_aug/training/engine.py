@@ -113,7 +113,7 @@ def train_model(
             device,
             all_until=round(plan.keep_after * steps_per_epoch),
         )
-        state = TrainingState(model, make_optimizers(model, settings), batches.hard.losses)
+        state = TrainingState(model, make_optimizers(model, settings), batches.hard)
         identity = {
             "settings": asdict(settings),
             "plan": plan.to_dict(),
