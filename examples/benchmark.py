@@ -14,8 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
-from benchmarking.timing import Options, print_section
 
+from benchmarking.timing import Options, print_section
 from fmnist_aug.comparison.environment import describe_environment
 from fmnist_aug.training import choose_hardware
 

@@ -162,15 +162,25 @@ def test_noise_in_place_of_the_test_set_changes_neither_plan_nor_weights(small, 
 def test_a_killed_comparison_goes_on_to_the_same_results(small, finished, tmp_path):
     command = [sys.executable, "-m", "fmnist_aug", "compare", "--dataset", str(small)]
     command += ["--preset", "smoke", "--epochs", "0.3", "--runs", "2", "--pairs", "0:6"]
-    command += ["--device", "cpu", "--precision", "fp32", "--out", str(tmp_path), "--quiet"]
+    command += [
+        "--device",
+        "cpu",
+        "--precision",
+        "fp32",
+        "--out",
+        str(tmp_path),
+        "--quiet",
+        "--jobs",
+        "2",
+    ]
     started = subprocess.Popen(command)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not (tmp_path / "records").is_dir() and time.monotonic() < deadline:
         time.sleep(0.05)
     started.send_signal(signal.SIGKILL)
     started.wait()
     assert not (tmp_path / "results.json").exists()
-    subprocess.run(command, check=True, timeout=300, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, timeout=600, stdout=subprocess.DEVNULL)
     results = json.loads((tmp_path / "results.json").read_text())
     assert without_times(results) == without_times(finished.results)
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from benchmarking.plain_loop import accuracy, make_model, torchvision_images, train_plainly
 from benchmarking.timing import Options, spread
-
 from fmnist_aug import load_dataset
 from fmnist_aug.augment import get_policy
 from fmnist_aug.comparison import base_augmentation

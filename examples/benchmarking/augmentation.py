@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmarking.equivalents import kornia_modules, torchvision_transform
-from benchmarking.plain_loop import WORKERS
-from benchmarking.timing import Options, compared, in_turns
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarking.equivalents import kornia_modules, torchvision_transform
+from benchmarking.plain_loop import WORKERS
+from benchmarking.timing import Options, compared, in_turns
 from fmnist_aug import load_dataset
 from fmnist_aug.augment import POLICIES, Policy, augment_batch, compose
 

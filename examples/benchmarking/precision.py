@@ -4,9 +4,9 @@ import time
 from typing import Any
 
 import torch
-from benchmarking.timing import Options, compared, in_turns
 from torch.nn import functional as F
 
+from benchmarking.timing import Options, compared, in_turns
 from fmnist_aug import create_model
 from fmnist_aug.training import PRESETS, Hardware, choose_hardware
 from fmnist_aug.training.hardware import candidates

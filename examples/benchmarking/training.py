@@ -5,9 +5,9 @@ import time
 from typing import Any
 
 import numpy as np
+
 from benchmarking.plain_loop import make_model, torchvision_images, train_plainly
 from benchmarking.timing import Options, compared, in_turns
-
 from fmnist_aug import load_dataset
 from fmnist_aug.augment import get_policy
 from fmnist_aug.training import PRESETS, TrainSettings, choose_hardware, train_model
