@@ -11,7 +11,7 @@ import click
 
 Command = Callable[..., Any]
 
-PRESETS = ("smoke", "fast", "light", "original")
+PRESETS = ("smoke", "fast", "original")
 MODELS = ("baseline-cnn", "fast-cnn")
 ARMS = ("baseline", "uniform", "targeted")
 POLICIES = ("none", "flip", "shift", "geometric", "photometric", "erasing", "buttons")
@@ -53,7 +53,7 @@ def training_options(function: Command) -> Command:
         click.option(
             "--preset",
             type=click.Choice(PRESETS),
-            help="Settings.  [default: fast on GPUs and on CPUs that compute bf16, else light]",
+            help="Settings.  [default: fast]",
         ),
         click.option(
             "--model", type=click.Choice(MODELS), help="Network.  [default: the preset's]"
