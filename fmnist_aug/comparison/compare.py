@@ -252,7 +252,10 @@ class _Run:
                 state_path=self.folder.state(arm, seed),
                 on_progress=self._training_callback("train", arm, seed),
             )
-            logits = trained.classifier.predict_logits(self.test.images)
+            classifier = trained.classifier
+            if plan.confusions is not None:
+                classifier = classifier.with_confusions(plan.confusions, plan.source)
+            logits = classifier.predict_logits(self.test.images)
             figures = run_figures(
                 arm,
                 seed,
@@ -264,8 +267,8 @@ class _Run:
                 images_seen=trained.images_seen,
                 train_seconds=trained.seconds,
             )
-            figures["parameters"] = count_parameters(trained.classifier.model)
-            self.folder.save_run(figures, trained.classifier, logits, self.test.labels)
+            figures["parameters"] = count_parameters(classifier.model)
+            self.folder.save_run(figures, classifier, logits, self.test.labels)
         self.done += 1
         self._tell("finished", arm=arm, seed=seed, accuracy=figures["test_accuracy"])
         return figures
