@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +73,7 @@ def train(out: str | None, as_json: bool, quiet: bool, debug: bool, **options: A
     """Train one model with the base augmentation of the data set, and test it."""
     from fmnist_aug.cli.progress import ProgressDisplay
     from fmnist_aug.comparison import base_augmentation, load_splits
+    from fmnist_aug.files import check_writable
     from fmnist_aug.models import count_parameters
     from fmnist_aug.training import train_model
 
@@ -81,7 +81,7 @@ def train(out: str | None, as_json: bool, quiet: bool, debug: bool, **options: A
     train_set, test_set = load_splits(config, options["data_dir"])
     path = Path(out or f"{train_set.card.name}-{config.preset}.safetensors")
     card = train_set.card
-    _check_writable(path)
+    check_writable(path)
     with ProgressDisplay(quiet) as display:
         trained = train_model(
             train_set,
@@ -154,10 +154,21 @@ def evaluate(
 @data_options
 @training_options
 @click.option("--top", type=click.IntRange(1), default=10, help="How many pairs to show.")
+@click.option(
+    "--out", type=click.Path(), help="Also write a sheet of the confused images to this PNG."
+)
 @output_options
-def confusions(top: int, as_json: bool, quiet: bool, debug: bool, **options: Any) -> None:
+def confusions(
+    top: int, out: str | None, as_json: bool, quiet: bool, debug: bool, **options: Any
+) -> None:
     """Show the most confused pairs of classes, measured on held-out training images."""
-    found, _ = _probe(quiet, **options)
+    from fmnist_aug.files import check_writable
+
+    if out is not None:
+        check_writable(Path(out))
+    found, train_set = _probe(quiet, **options)
+    if out is not None:
+        _write_confused_images(Path(out), found, train_set)
     pairs = found.confusions.most_confused(top)
     names = found.confusions.class_names
     if as_json:
@@ -200,6 +211,8 @@ def confusions(top: int, as_json: bool, quiet: bool, debug: bool, **options: Any
         f"{found.confusions.errors} errors; accuracy {found.confusions.accuracy:.2%}", markup=False
     )
     console.print(f"from {found.source}", markup=False)
+    if out is not None:
+        console.print(f"images: {out}", markup=False, highlight=False, soft_wrap=True)
 
 
 @click.command()
@@ -221,7 +234,7 @@ def plan(
 ) -> None:
     """Measure confusions on held-out training images and turn them into a plan."""
     from fmnist_aug.comparison import make_plan
-    from fmnist_aug.files import read_json, write_text
+    from fmnist_aug.files import check_writable, read_json, write_text
     from fmnist_aug.plan import ConfusionPlan, parse_pairs
 
     if plan_file is not None:
@@ -230,7 +243,7 @@ def plan(
         if pairs.strip() != "auto":
             parse_pairs(pairs)
         if out is not None:
-            _check_writable(Path(out))
+            check_writable(Path(out))
         found, train_set = _probe(quiet, pairs=pairs, **options)
         made = make_plan(found, train_set, pairs, policy)
     if out is not None:
@@ -284,17 +297,17 @@ def _probe(quiet: bool, pairs: str = "auto", **options: Any) -> tuple[Probe, Ima
     return found, train_set
 
 
-def _check_writable(path: Path) -> None:
-    """Fail before a long training, not after it."""
-    from fmnist_aug.errors import RunFolderError
+def _write_confused_images(path: Path, found: Probe, train_set: ImageDataset) -> None:
+    from fmnist_aug.classifier import softmax
+    from fmnist_aug.files import write_bytes
+    from fmnist_aug.report.sheets import confusion_rows, image_sheet
 
-    folder = path.parent
-    if path.is_dir():
-        raise RunFolderError(f"{path} is a folder; name a file (--out)")
-    if not folder.is_dir():
-        raise RunFolderError(f"{folder} is no folder; make it or choose another --out")
-    if not os.access(folder, os.W_OK):
-        raise RunFolderError(f"cannot write into {folder}; choose another --out")
+    held_out = train_set.subset(found.held_out)
+    rows = confusion_rows(
+        found.confusions, held_out.images, held_out.labels, softmax(found.logits)
+    )
+    title = f"{train_set.card.title}: the most confused of {len(held_out)} held-out images"
+    write_bytes(path, image_sheet(title, rows))
 
 
 def _print_values(values: dict[str, Any], as_json: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import click
 
 import fmnist_aug
-from fmnist_aug.cli import commands, data_commands, predict_commands
+from fmnist_aug.cli import commands, data_commands, predict_commands, preview_commands
 from fmnist_aug.errors import FmnistAugError
 
 EXIT_INTERRUPTED = 130
@@ -31,7 +31,12 @@ def cli() -> None:
     """
 
 
-for command in (*commands.COMMANDS, *predict_commands.COMMANDS, *data_commands.COMMANDS):
+for command in (
+    *commands.COMMANDS,
+    *predict_commands.COMMANDS,
+    *preview_commands.COMMANDS,
+    *data_commands.COMMANDS,
+):
     cli.add_command(command)
 
 
