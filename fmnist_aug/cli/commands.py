@@ -73,7 +73,8 @@ def train(out: str | None, as_json: bool, quiet: bool, debug: bool, **options: A
     """Train one model with the base augmentation of the data set, and test it."""
     from fmnist_aug.cli.progress import ProgressDisplay
     from fmnist_aug.comparison import base_augmentation, load_splits
-    from fmnist_aug.files import check_writable
+    from fmnist_aug.files import check_writable, write_text
+    from fmnist_aug.model_card import card_path, model_card
     from fmnist_aug.models import count_parameters
     from fmnist_aug.training import train_model
 
@@ -93,11 +94,17 @@ def train(out: str | None, as_json: bool, quiet: bool, debug: bool, **options: A
         )
     trained.classifier.save(path)
     correct = trained.classifier.predict(test_set.images) == test_set.labels
+    facts = {
+        "test accuracy": f"{correct.mean():.2%} of {len(correct)} images",
+        "training": f"preset {config.preset}, {config.settings.epochs:g} epochs, seed {config.seed}",
+    }
+    write_text(card_path(path), model_card(trained.classifier, path.name, facts))
     _print_values(
         {
             "test_accuracy": float(correct.mean()),
             "train_seconds": round(trained.seconds, 3),
             "checkpoint": str(path),
+            "card": str(card_path(path)),
             "dataset": card.title,
             "fingerprint": train_set.fingerprint(),
             "model": config.settings.model,

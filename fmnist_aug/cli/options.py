@@ -15,6 +15,7 @@ PRESETS = ("smoke", "fast", "light", "original")
 MODELS = ("baseline-cnn", "fast-cnn")
 ARMS = ("baseline", "uniform", "targeted")
 POLICIES = ("none", "flip", "shift", "geometric", "photometric", "erasing", "buttons")
+EXPORT_FORMATS = ("onnx", "torch-export")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 

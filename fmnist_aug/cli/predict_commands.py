@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fmnist_aug.cli.options import output_options
+from fmnist_aug.cli.options import EXPORT_FORMATS, output_options
 
 if TYPE_CHECKING:
     from fmnist_aug.classifier import Classifier
@@ -56,6 +56,46 @@ def predict(
     else:
         _print(classifier, predictions)
         _say_inverted(predictions, invert)
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path())
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(EXPORT_FORMATS),
+    default="onnx",
+    help="onnx needs the extra: pip install 'fmnist-aug[export]'.",
+)
+@click.option(
+    "--out", type=click.Path(), help="File to write.  [default: the CHECKPOINT's name, .onnx or .pt2]"
+)
+@output_options
+def export(
+    checkpoint: str, form: str, out: str | None, as_json: bool, quiet: bool, debug: bool
+) -> None:
+    """Write a CHECKPOINT for other runtimes, with a model card beside it.
+
+    The graph takes uint8 images (N, H, W, C), any number of them, and gives logits (N, classes);
+    normalisation and test-time views are inside. It is compared with PyTorch before it is kept.
+    """
+    from fmnist_aug.classifier import load_classifier
+    from fmnist_aug.export import SUFFIXES, export_classifier
+    from fmnist_aug.files import check_writable, write_text
+    from fmnist_aug.model_card import card_path, model_card
+
+    path = Path(out) if out else Path(checkpoint).with_suffix(SUFFIXES[form])
+    check_writable(path)
+    classifier = load_classifier(checkpoint)
+    difference = export_classifier(classifier, path, form)
+    card = card_path(path)
+    write_text(card, model_card(classifier, path.name))
+    if as_json:
+        value = {"file": str(path), "format": form, "largest_difference": difference}
+        click.echo(json.dumps({**value, "card": str(card)}))
+    else:
+        click.echo(f"file: {path}\nmodel card: {card}")
+        click.echo(f"largest difference to PyTorch's logits, on noise: {difference:.1e}")
 
 
 def newest_checkpoint(folder: Path) -> Path:
@@ -147,4 +187,4 @@ def _say_inverted(predictions: list[Prediction], invert: bool | None) -> None:
         )
 
 
-COMMANDS = (predict,)
+COMMANDS = (predict, export)

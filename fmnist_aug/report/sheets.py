@@ -22,7 +22,8 @@ _INCHES = 0.62
 """Side of an image on paper."""
 _CAPTION = 0.36
 _NOTE = 0.22
-"""Room above a row and below an image, as shares of an image's side."""
+_TITLE = 0.55
+"""Room above a row, below an image and above all, as shares of an image's side."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,22 +62,22 @@ def image_sheet(title: str, rows: Sequence[SheetRow], theme: Theme = LIGHT) -> b
     if not rows:
         raise DataError("there are no images to show")
     columns = max(len(row.images) + 0.3 * row.first_apart for row in rows)
-    columns = max(columns, 6.0)
+    columns = max(columns, 9.0) + 0.1
     height = sum(row.height for row in rows)
 
     def paint(figure: Figure) -> None:
-        axes = figure.add_subplot()
+        # placed by hand: an automatic layout would shrink the images to make room for long words
+        axes = figure.add_axes((0, 0, 1, height / (height + _TITLE)))
+        axes.text(0.06, -0.12, shorten(clean(title), int(8 * columns)), weight="bold")
         top = 0.0
         for row in rows:
-            _paint_row(axes, row, top, theme)
+            _paint_row(axes, row, top, int(12 * columns), theme)
             top += row.height
         axes.set_xlim(0, columns)
         axes.set_ylim(height, 0)
-        axes.set_aspect("equal")
         axes.set_axis_off()
-        axes.set_title(clean(title))
 
-    return draw(theme, _INCHES * columns, _INCHES * height + 0.4, paint)
+    return draw(theme, _INCHES * columns, _INCHES * (height + _TITLE), paint)
 
 
 def confusion_rows(
@@ -121,19 +122,20 @@ def confusion_rows(
     return rows
 
 
-def _paint_row(axes: Axes, row: SheetRow, top: float, theme: Theme) -> None:
+def _paint_row(axes: Axes, row: SheetRow, top: float, characters: int, theme: Theme) -> None:
     if row.caption:
-        caption = shorten(clean(row.caption), 110)
-        axes.text(0.03, top + 0.3, caption, ha="left", va="bottom", fontsize=7)
+        caption = shorten(clean(row.caption), characters)
+        axes.text(0.06, top + 0.3, caption, ha="left", va="bottom", fontsize=7)
         top += _CAPTION
     for position, image in enumerate(row.images):
-        left = position + 0.5 + (0.3 if row.first_apart and position else 0.0)
+        left = position + 0.55 + (0.3 if row.first_apart and position else 0.0)
         half = 0.48 * np.array([image.shape[1], image.shape[0]]) / max(image.shape[:2])
         middle = top + 0.5
         axes.imshow(
             np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image,
             extent=(left - half[0], left + half[0], middle + half[1], middle - half[1]),
             interpolation="nearest",
+            aspect="auto",
         )
         if row.notes:
             axes.text(
