@@ -124,7 +124,7 @@ def _limits(header: CheckpointHeader) -> list[str]:
     if named is not None and named.class_names == header.class_names:
         lines.append(
             f"{named.card.title} ({named.card.licence}) shows single things, centred before black; "
-            "photographs are another kind of image, and accuracy on them is lower than on its "
+            "photographs are another kind of image, so expect more errors on them than on its "
             "test set."
         )
     return lines

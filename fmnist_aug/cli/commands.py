@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -14,12 +15,15 @@ from fmnist_aug.cli.options import (
     data_options,
     output_options,
     plan_options,
+    tracker_options,
     training_options,
 )
 
 if TYPE_CHECKING:
     from fmnist_aug.comparison.probe import Probe
     from fmnist_aug.data import ImageDataset
+
+Event = TypeVar("Event")
 
 
 @click.command()
@@ -40,18 +44,29 @@ if TYPE_CHECKING:
 @click.option(
     "--resume/--no-resume", default=True, help="Go on in a folder that has results, or start over."
 )
+@tracker_options
 @output_options
-def compare(out: str | None, as_json: bool, quiet: bool, debug: bool, **options: Any) -> None:
+def compare(
+    out: str | None,
+    tensorboard: str | None,
+    mlflow: str | None,
+    as_json: bool,
+    quiet: bool,
+    debug: bool,
+    **options: Any,
+) -> None:
     """Train baseline, uniform and targeted over several runs, and say what targeting did."""
     from fmnist_aug.cli.progress import ProgressDisplay
     from fmnist_aug.comparison import compare as run_comparison
+    from fmnist_aug.trackers import open_trackers
 
-    with ProgressDisplay(quiet) as display:
+    tracked = open_trackers(tensorboard, mlflow, name="compare", parameters=options)
+    with tracked as trackers, ProgressDisplay(quiet) as display:
         found = run_comparison(
             options.pop("dataset"),
             out=out,
             command=command_line(),
-            on_progress=display.comparison,
+            on_progress=_each(display.comparison, trackers.comparison),
             **options,
         )
     if as_json:
@@ -68,14 +83,24 @@ def compare(out: str | None, as_json: bool, quiet: bool, debug: bool, **options:
     type=click.Path(),
     help="Checkpoint to write.  [default: <dataset>-<preset>.safetensors]",
 )
+@tracker_options
 @output_options
-def train(out: str | None, as_json: bool, quiet: bool, debug: bool, **options: Any) -> None:
+def train(
+    out: str | None,
+    tensorboard: str | None,
+    mlflow: str | None,
+    as_json: bool,
+    quiet: bool,
+    debug: bool,
+    **options: Any,
+) -> None:
     """Train one model with the base augmentation of the data set, and test it."""
     from fmnist_aug.cli.progress import ProgressDisplay
     from fmnist_aug.comparison import base_augmentation, load_splits
     from fmnist_aug.files import check_writable, write_text
     from fmnist_aug.model_card import card_path, model_card
     from fmnist_aug.models import count_parameters
+    from fmnist_aug.trackers import open_trackers
     from fmnist_aug.training import train_model
 
     config = _config(**options)
@@ -83,17 +108,23 @@ def train(out: str | None, as_json: bool, quiet: bool, debug: bool, **options: A
     path = Path(out or f"{train_set.card.name}-{config.preset}.safetensors")
     card = train_set.card
     check_writable(path)
-    with ProgressDisplay(quiet) as display:
+    run = f"train-{config.seed}"
+    tracked = open_trackers(tensorboard, mlflow, name="train", parameters=options)
+    with tracked as trackers, ProgressDisplay(quiet) as display:
         trained = train_model(
             train_set,
             config.settings,
             base=base_augmentation(train_set),
             seed=config.seed,
             hardware=config.hardware,
-            on_progress=lambda progress: display.training("training", progress),
+            on_progress=_each(
+                lambda progress: display.training("training", progress),
+                lambda progress: trackers.training(run, progress),
+            ),
         )
-    trained.classifier.save(path)
-    correct = trained.classifier.predict(test_set.images) == test_set.labels
+        trained.classifier.save(path)
+        correct = trained.classifier.predict(test_set.images) == test_set.labels
+        trackers.finished(run, float(correct.mean()))
     facts = {
         "test accuracy": f"{correct.mean():.2%} of {len(correct)} images",
         "training": f"preset {config.preset}, {config.settings.epochs:g} epochs, seed {config.seed}",
@@ -274,6 +305,16 @@ def report(folder: str, data_dir: str | None, as_json: bool, quiet: bool, debug:
 
 
 COMMANDS = (compare, train, evaluate, confusions, plan, report)
+
+
+def _each(*callbacks: Callable[[Event], None]) -> Callable[[Event], None]:
+    """One callback that calls several."""
+
+    def call(event: Event) -> None:
+        for callback in callbacks:
+            callback(event)
+
+    return call
 
 
 def _config(**options: Any) -> Any:

@@ -90,6 +90,24 @@ def plan_options(function: Command) -> Command:
     )(function)
 
 
+def tracker_options(function: Command) -> Command:
+    """Where else figures go while a training runs."""
+    return _all(
+        click.option(
+            "--tensorboard",
+            type=click.Path(),
+            metavar="DIR",
+            help="Also write TensorBoard's event files here.  [extra: fmnist-aug[tensorboard]]",
+        ),
+        click.option(
+            "--mlflow",
+            metavar="URI",
+            help="Also log to this MLflow store: a server, or sqlite:///FILE.  "
+            "[extra: fmnist-aug[mlflow]]",
+        ),
+    )(function)
+
+
 def output_options(function: Command) -> Command:
     """What is printed."""
     return _all(
