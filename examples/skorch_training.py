@@ -34,7 +34,7 @@ def main() -> None:
         lr=3e-3,
         batch_size=50,
         max_epochs=EPOCHS,
-        train_split=None,  # else skorch would cut a part off and the sampler's indices would be wrong
+        train_split=None,  # skorch would cut a part off, and the sampler's indices were wrong
         iterator_train__sampler=sampler,
         callbacks=[SetEpoch()],
         classes=list(range(10)),

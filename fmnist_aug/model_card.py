@@ -104,9 +104,7 @@ def _confusions(header: CheckpointHeader) -> list[str]:
         return ["Not measured on held-out images (`fmnist-aug compare` does that)."]
     lines = [f"From {_escape(header.confusions_source)}:", ""]
     for pair in report.most_confused(_MOST_PAIRS):
-        first, second = (
-            _escape(report.class_names[label]) for label in (pair.first, pair.second)
-        )
+        first, second = (_escape(report.class_names[label]) for label in (pair.first, pair.second))
         low, high = pair.ci95
         lines.append(
             f"- {first} and {second}: {pair.count} images, {pair.rate:.1%} of both classes "

@@ -85,16 +85,16 @@ def predict_pictures(
                 (header.class_names[label], float(probabilities[row, label]))
                 for label in order[row]
             ]
-            yield Prediction(path, tuple(best), bool(batch.inverted[row]), confused[int(order[row, 0])])
+            yield Prediction(
+                path, tuple(best), bool(batch.inverted[row]), confused[int(order[row, 0])]
+            )
 
 
 def has_dark_background(header: CheckpointHeader) -> bool:
     """Whether the classifier was trained on a packaged set of things before black."""
     named = NAMED_DATASETS.get(header.card)
     return (
-        named is not None
-        and named.card.dark_background
-        and named.class_names == header.class_names
+        named is not None and named.card.dark_background and named.class_names == header.class_names
     )
 
 

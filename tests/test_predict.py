@@ -45,7 +45,11 @@ def test_pictures_are_found_once_and_in_a_fixed_order(photos):
     found = find_pictures([photos, photos / "dark.png"])
     assert [path.name for path in found] == ["dark.png", "large.jpg", "light.png"]
     (photos / "empty").mkdir()
-    for paths, error in ((["nowhere"], UsageError), ([], UsageError), ([photos / "empty"], DataError)):
+    for paths, error in (
+        (["nowhere"], UsageError),
+        ([], UsageError),
+        ([photos / "empty"], DataError),
+    ):
         with pytest.raises(error):
             find_pictures(paths)
 
@@ -80,7 +84,10 @@ def test_colour_and_size_are_the_checkpoints(photos):
 def test_what_is_often_mistaken_is_counted_by_prediction_not_by_class():
     report = ConfusionReport(tuple(map(tuple, COUNTS.tolist())), NAMES)
     found = often_mistaken(report, NAMES.index("Shirt"))
-    assert [(item.class_name, item.images) for item in found] == [("T-shirt/top", 8), ("Pullover", 2)]
+    assert [(item.class_name, item.images) for item in found] == [
+        ("T-shirt/top", 8),
+        ("Pullover", 2),
+    ]
     assert found[0].share == 8 / 51
     assert found[0].ci95[0] < 8 / 51 < found[0].ci95[1]
     assert often_mistaken(report, NAMES.index("T-shirt/top")) == ()

@@ -125,9 +125,10 @@ def train(
         trained.classifier.save(path)
         correct = trained.classifier.predict(test_set.images) == test_set.labels
         trackers.finished(run, float(correct.mean()))
+    epochs = config.settings.epochs
     facts = {
         "test accuracy": f"{correct.mean():.2%} of {len(correct)} images",
-        "training": f"preset {config.preset}, {config.settings.epochs:g} epochs, seed {config.seed}",
+        "training": f"preset {config.preset}, {epochs:g} epochs, seed {config.seed}",
     }
     write_text(card_path(path), model_card(trained.classifier, path.name, facts))
     _print_values(
@@ -351,9 +352,7 @@ def _write_confused_images(path: Path, found: Probe, train_set: ImageDataset) ->
     from fmnist_aug.report.sheets import confusion_rows, image_sheet
 
     held_out = train_set.subset(found.held_out)
-    rows = confusion_rows(
-        found.confusions, held_out.images, held_out.labels, softmax(found.logits)
-    )
+    rows = confusion_rows(found.confusions, held_out.images, held_out.labels, softmax(found.logits))
     title = f"{train_set.card.title}: the most confused of {len(held_out)} held-out images"
     write_bytes(path, image_sheet(title, rows))
 

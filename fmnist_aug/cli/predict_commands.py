@@ -68,7 +68,9 @@ def predict(
     help="onnx needs the extra: pip install 'fmnist-aug[export]'.",
 )
 @click.option(
-    "--out", type=click.Path(), help="File to write.  [default: the CHECKPOINT's name, .onnx or .pt2]"
+    "--out",
+    type=click.Path(),
+    help="File to write.  [default: the CHECKPOINT's name, .onnx or .pt2]",
 )
 @output_options
 def export(
