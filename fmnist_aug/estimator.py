@@ -66,7 +66,7 @@ class TargetedAugmentationClassifier(ClassifierMixin, BaseEstimator):  # type: i
 
     def __init__(
         self,
-        preset: str = "light",
+        preset: str = "fast",
         model: str | None = None,
         epochs: float | None = None,
         pairs: str = "auto",
@@ -114,7 +114,8 @@ class TargetedAugmentationClassifier(ClassifierMixin, BaseEstimator):  # type: i
             DatasetCard("estimator", "the training data", flip=self.flip, policy=self.policy),
         )
         check_classes(data)
-        settings = get_preset(self.preset).settings
+        preset = get_preset(self.preset)
+        settings = preset.settings
         if self.model is not None:
             settings = dataclasses.replace(settings, model=self.model)
         if self.epochs is not None:
@@ -126,7 +127,9 @@ class TargetedAugmentationClassifier(ClassifierMixin, BaseEstimator):  # type: i
         }
         if np.bincount(labels).min() < 2:
             self.plan_ = ConfusionPlan.empty(
-                data.class_names, "a class has a single image, so none can be held out"
+                data.class_names,
+                "a class has a single image, so none can be held out",
+                keep=preset.keep,
             )
         else:
             probe = measure_confusions(data, settings, held_out=self.held_out, **common)

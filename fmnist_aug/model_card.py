@@ -1,4 +1,4 @@
-"""A page in Markdown beside a checkpoint's weights: what it is, how to use it, what to beware of."""
+"""A page beside a checkpoint's weights: what it is, how to use it, what to beware of."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def predict(
 @click.option(
     "--out",
     type=click.Path(),
-    help="File to write.  [default: the CHECKPOINT's name, .onnx or .pt2]",
+    help="File to write.  [default: CHECKPOINT's name, .onnx or .pt2]",
 )
 @output_options
 def export(

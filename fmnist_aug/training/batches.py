@@ -1,0 +1,117 @@
+"""The stream of batches: the sampler's draws, augmented and normalised on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fmnist_aug.augment.batched import augment_batch
+from fmnist_aug.augment.policies import Policy
+from fmnist_aug.classifier import CheckpointHeader, Normalisation
+from fmnist_aug.data import ImageDataset
+from fmnist_aug.sampler import AugmentationSampler
+from fmnist_aug.training.selection import HardExamples
+
+_TARGETED_SEED = 1 << 32
+"""Added to the seed for the targeted policy, so that its draws don't repeat the base policy's."""
+
+
+class Batches:
+    """The sampler's endless stream of draws, cut into batches, normalised and augmented.
+
+    After ``all_until`` steps each batch holds the hardest of more draws, if the plan says so.
+    """
+
+    def __init__(
+        self,
+        dataset: ImageDataset,
+        sampler: AugmentationSampler,
+        batch_size: int,
+        base: Policy,
+        targeted: Policy,
+        seed: int,
+        header: CheckpointHeader,
+        device: torch.device,
+        *,
+        all_until: int = 0,
+    ) -> None:
+        self.images = torch.from_numpy(dataset.images).permute(0, 3, 1, 2).to(device)
+        self.labels = torch.from_numpy(dataset.labels).to(device)
+        self.sampler = sampler
+        self.batch_size = batch_size
+        self.base = base
+        self.targeted = targeted
+        self.seed = seed
+        self.normalise = Normalisation(header.mean, header.std, device)
+        self.device = device
+        self.candidates = round(batch_size / sampler.plan.keep)
+        self.all_until = all_until
+        self.hard = HardExamples(len(dataset), device)
+
+    def stream(self, first: int, steps: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """The batches ``first`` … ``steps`` − 1: inputs (N, C, H, W), labels (N,), indices (N,)."""
+        for draws in self._draws(first, steps):
+            where, copies, epochs = (
+                torch.from_numpy(values).to(self.device, non_blocking=True) for values in draws
+            )
+            if len(where) > self.batch_size:
+                chosen = self.hard.choose(where, self.batch_size)
+                where, copies, epochs = where[chosen], copies[chosen], epochs[chosen]
+            yield self._load(where, copies, epochs), self.labels[where], where
+
+    def _draws_before(self, step: int) -> int:
+        """How many draws the steps before this one have used up."""
+        chosen_from_more = max(step - self.all_until, 0)
+        return (step - chosen_from_more) * self.batch_size + chosen_from_more * self.candidates
+
+    def _load(self, indices: Tensor, copies: Tensor, epochs: Tensor) -> Tensor:
+        images = self.images[indices].float()
+        images = augment_batch(
+            images, self.base, indices, seed=self.seed, epochs=epochs, copies=copies
+        )
+        if not self.targeted.operations:
+            return self.normalise(images)
+        if self.device.type == "cpu":  # elsewhere finding out how many there are would wait
+            extra = copies.nonzero()[:, 0]
+            images[extra] = self._augment_extra(
+                images[extra], indices[extra], copies[extra], epochs[extra]
+            )
+        else:
+            changed = self._augment_extra(images, indices, copies, epochs)
+            images = torch.where((copies > 0)[:, None, None, None], changed, images)
+        return self.normalise(images)
+
+    def _augment_extra(
+        self, images: Tensor, indices: Tensor, copies: Tensor, epochs: Tensor
+    ) -> Tensor:
+        return augment_batch(
+            images,
+            self.targeted,
+            indices,
+            seed=self.seed + _TARGETED_SEED,
+            epochs=epochs,
+            copies=copies,
+        )
+
+    def _draws(self, first: int, steps: int) -> Iterator[tuple[NDArray[np.int64], ...]]:
+        length = len(self.sampler)
+        epoch, offset = divmod(self._draws_before(first), length)
+        indices, copies = self.sampler.epoch_draws(epoch)
+        for step in range(first, steps):
+            parts: list[tuple[NDArray[np.int64], ...]] = []
+            needed = self.batch_size if step < self.all_until else self.candidates
+            while needed:
+                if offset == length:
+                    epoch, offset = epoch + 1, 0
+                    indices, copies = self.sampler.epoch_draws(epoch)
+                end = min(offset + needed, length)
+                parts.append(
+                    (indices[offset:end], copies[offset:end], np.full(end - offset, epoch))
+                )
+                needed -= end - offset
+                offset = end
+            yield tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))

@@ -1,0 +1,46 @@
+"""Which optimiser moves which weights, and how fast at each step."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from fmnist_aug.training.muon import Muon
+from fmnist_aug.training.settings import TrainSettings
+
+
+def make_optimizers(model: nn.Module, settings: TrainSettings) -> list[torch.optim.Optimizer]:
+    """SGD for all weights, or Muon for the inner convolutions beside it, as the settings say."""
+    inner: list[nn.Parameter] = []
+    weights: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for parameter in model.parameters():
+        if settings.optimizer == "muon" and parameter.ndim == 4 and parameter.shape[1] > 3:
+            inner.append(parameter)
+        else:
+            (weights if parameter.ndim > 1 else others).append(parameter)
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.SGD(
+            [
+                {"params": weights, "weight_decay": settings.weight_decay},
+                {"params": others, "weight_decay": 0.0},
+            ],
+            lr=settings.learning_rate,
+            momentum=settings.momentum,
+            nesterov=True,
+        )
+    ]
+    if inner:
+        optimizers.append(Muon(inner, lr=settings.muon_learning_rate))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["peak"] = group["lr"]
+    return optimizers
+
+
+def set_learning_rates(optimizers: list[torch.optim.Optimizer], done: float, warmup: float) -> None:
+    """The triangular schedule: from 0 up to the peak over ``warmup``, then down to 0."""
+    factor = done / warmup if done < warmup else (1 - done) / (1 - warmup)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
