@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from fmnist_aug.augment.policies import base_policy
 from fmnist_aug.comparison.probe import make_plan, measure_confusions
@@ -103,7 +103,6 @@ class TargetedAugmentationClassifier(ClassifierMixin, BaseEstimator):  # type: i
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
         self.n_features_in_ = math.prod(X.shape[1:])
-        self._shape = X.shape[1:]
         self._form = _choose_form(X.shape[1:], self.image_shape)
         self._low, self._high = _find_range(X, self._form)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -142,12 +141,16 @@ class TargetedAugmentationClassifier(ClassifierMixin, BaseEstimator):  # type: i
         """Probabilities float64 (N, classes), columns in the order of ``classes_``.
 
         Args:
-            X: images of the shape that it was trained on.
+            X: images of the size that it was trained on, or as flat rows.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, allow_nd=True, dtype="numeric")
-        if X.shape[1:] != self._shape:
-            raise DataError(f"X must be (N, {', '.join(map(str, self._shape))}), not {X.shape}")
+        if np.ndim(X) > 2:  # validate_data takes the second axis alone for the features
+            X = check_array(X, allow_nd=True, dtype="numeric")
+            form = self._form or ()
+            if X.shape[1:] not in (form, form[:2] if form[2:] == (1,) else form):
+                raise DataError(f"X must be images {self._form} as in training, not {X.shape}")
+        else:
+            X = validate_data(self, X, reset=False, dtype="numeric")
         logits = self.classifier_.predict_logits(self._as_images(X)).astype(np.float64)
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
@@ -156,7 +159,7 @@ class TargetedAugmentationClassifier(ClassifierMixin, BaseEstimator):  # type: i
         """The most probable labels (N,).
 
         Args:
-            X: images of the shape that it was trained on.
+            X: images of the size that it was trained on, or as flat rows.
         """
         probabilities = self.predict_proba(X)
         return np.asarray(self.classes_[probabilities.argmax(axis=1)])
@@ -168,7 +171,8 @@ class TargetedAugmentationClassifier(ClassifierMixin, BaseEstimator):  # type: i
             X = ((X.astype(np.float64) - self._low) / scale * 255).round().clip(0, 255)
             X = X.astype(np.uint8)
         if self._form is not None:
-            return X.reshape(-1, *self._form)
+            X = X.reshape(-1, *self._form)
+            return X if X.flags.writeable else X.copy()  # torch wants writable arrays
         return _as_tiles(X)
 
     def __sklearn_tags__(self) -> Any:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import time
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -70,8 +72,12 @@ class Trackers:
 
     def _log(self, run: str, metrics: dict[str, float]) -> None:
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
-        for tracker in self.trackers:
-            tracker.log(run, finite, self._steps.get(run, 0))
+        step = self._steps.get(run, 0)
+        self.trackers = [
+            tracker
+            for tracker in self.trackers
+            if _guarded(tracker, functools.partial(tracker.log, run, finite, step))
+        ]
 
 
 @contextlib.contextmanager
@@ -108,7 +114,20 @@ def open_trackers(
         raise
     finally:
         for tracker in trackers:
-            tracker.close(status)
+            _guarded(tracker, functools.partial(tracker.close, status))
+
+
+def _guarded(tracker: Tracker, act: Callable[[], None]) -> bool:
+    """Whether that worked: a server that is away must not end a training of hours."""
+    try:
+        act()
+    except Exception as error:
+        warnings.warn(
+            f"{type(tracker).__name__.strip('_')} failed and gets nothing more: {error}",
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 class _TensorBoard:

@@ -63,6 +63,25 @@ def test_mlflow_keeps_a_parent_and_a_nested_run_for_each_training(tmp_path):
     assert mlflow.active_run() is None
 
 
+def test_a_tracker_that_fails_is_dropped_and_said_and_the_training_goes_on():
+    class Broken:
+        def log(self, run, metrics, step):
+            raise OSError("the server is away")
+
+    class Kept:
+        logged = 0
+
+        def log(self, run, metrics, step):
+            self.logged += 1
+
+    kept = Kept()
+    both = trackers.Trackers([Broken(), kept])
+    with pytest.warns(UserWarning, match="the server is away"):
+        both.finished("a", 0.5)
+    both.finished("b", 0.5)
+    assert kept.logged == 2
+
+
 def test_nothing_asked_for_imports_nothing():
     code = (
         "import sys\nfrom fmnist_aug.trackers import open_trackers\n"
