@@ -19,6 +19,7 @@ from fmnist_aug.report.galleries import (
     mislabelled_images,
 )
 from fmnist_aug.report.html import render_page
+from fmnist_aug.report.matrices import MOST_SHOWN
 from fmnist_aug.report.summary import Results, arm_names, focus_classes, runs_of
 
 MOST_IMAGES_TOGETHER = 3 * MOST_IMAGES
@@ -58,7 +59,11 @@ def write_report(
         if found:
             mislabelled[arm] = mislabelled_images(test.labels, found, focus_classes(results), most)
     light, dark = draw_figures(results), draw_figures(results, DARK)
-    figures = {name: (light[name], dark[name]) for name in light}
+    figures = {
+        name: (light[name], dark[name])
+        for name in light
+        if _is_on_page(name, len(results["class_names"]))
+    }
     page = render_page(results, test, figures, mislabelled, logits, samples)
 
     for name, png in light.items():
@@ -69,3 +74,8 @@ def write_report(
             write_bytes(folder / "figures" / f"mislabelled-{file_name(arm)}.png", sheet)
     write_text(folder / "report.html", page)
     return folder / "report.html"
+
+
+def _is_on_page(figure: str, classes: int) -> bool:
+    """Whether the page needs this figure: small matrices stand there as tables."""
+    return classes > MOST_SHOWN or not figure.startswith("confusion-")
