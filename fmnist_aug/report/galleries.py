@@ -27,7 +27,7 @@ MOST_SAMPLES = 120
 MOST_PIXELS = 56
 """Larger images are shrunk to this many pixels on their longer side, so the page stays small."""
 PIXEL_STEPS = (MOST_PIXELS, 40, 28, 20)
-"""Smaller sizes, tried in turn where there are so many images that the page would grow too large."""
+"""Smaller sizes, tried in turn where so many images would make the page too large."""
 
 
 @dataclass(frozen=True)

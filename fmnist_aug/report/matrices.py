@@ -85,7 +85,9 @@ def confusion_matrices(results: Results, mistakes: Mistakes) -> list[Matrix]:
     runs = {arm: len(mistakes.of(arm)) or len(runs_of(results, arm)) for arm in arms}
     shown = _shown_classes(list(counts.values()))
     names = [class_names(results)[label] for label in shown]
-    shares = {arm: _wrong(count) / np.maximum(count.sum(1), 1)[:, None] for arm, count in counts.items()}
+    shares = {
+        arm: _wrong(count) / np.maximum(count.sum(1), 1)[:, None] for arm, count in counts.items()
+    }
     largest = max(float(share.max(initial=0)) for share in shares.values()) or 1.0
     found = []
     for arm in arms:
@@ -141,7 +143,11 @@ def _difference(
             text = text if text.startswith("−") or not round(value, digits) else f"+{text}"
             level = math.ceil(abs(gain[true, predicted]) * LEVELS / 2)
             shade = f"{'better' if gain[true, predicted] > 0 else 'worse'}-{level}"
-            behind = opens and true != predicted and counts[a][true, predicted] + counts[b][true, predicted]
+            behind = (
+                opens
+                and true != predicted
+                and counts[a][true, predicted] + counts[b][true, predicted]
+            )
             words = f"{names[true]} taken for {names[predicted]}: {text}" if behind else ""
             cells.append(Cell(true, predicted, text, shade if level else "none", words))
         rows.append((names[true], tuple(cells)))
@@ -194,7 +200,9 @@ def matrix_style() -> str:
     Words are black or white, whichever is easier to read on the shade (at least 4.5 : 1, WCAG AA).
     """
     dark = "\n".join(_rules(DARK))
-    return "\n".join([*_rules(LIGHT), f"@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}"])
+    return "\n".join(
+        [*_rules(LIGHT), f"@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}"]
+    )
 
 
 def _rules(theme: Theme) -> list[str]:

@@ -50,6 +50,7 @@ def data_address(png: bytes) -> str:
 def arm_galleries(
     results: summary.Results, test: ImageDataset, mislabelled: Mapping[str, Sequence[Mislabelled]]
 ) -> list[Gallery]:
+    """For each arm a gallery of images that it mislabelled."""
     names = summary.class_names(results)
     galleries = []
     for arm, images in mislabelled.items():
@@ -96,6 +97,7 @@ def hard_tiles(
 
 
 def sample_strips(samples: Sequence[tuple[str, NDArray[np.uint8]]]) -> list[Picture]:
+    """A strip for each caption and stack uint8 (rows, H, W, C), the original first."""
     return [
         Picture(
             data_address(strip_png(stack)),
