@@ -126,10 +126,10 @@ def _difference(
     a, b = pair
     if runs[a] == runs[b]:
         change, digits = (counts[a] - counts[b]).astype(np.float64), 0
-        note = f"Sum of {plural(runs[a], 'run')} of each arm."
+        note = f"Sum of {plural(runs[a], 'run')} each"
     else:
         change, digits = counts[a] / runs[a] - counts[b] / runs[b], 1
-        note = "Images a run."
+        note = "Images a run"
     opens = a in known and b in known
     gain = np.where(np.eye(len(change), dtype=bool), change, -change)
     gain /= float(np.abs(gain[np.ix_(shown, shown)]).max(initial=0)) or 1.0
@@ -153,7 +153,7 @@ def _difference(
         rows.append((names[true], tuple(cells)))
     return Matrix(
         f"{clean(a)} − {clean(b)}",
-        f"{note} Blue is better, orange is worse.",
+        f"{note}; blue better, orange worse.",
         known.index(a) if opens else None,
         known.index(b) if opens else None,
         tuple(names[label] for label in shown),

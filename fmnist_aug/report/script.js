@@ -52,7 +52,7 @@
       } else {
         add(figure, "p", "picture left out to keep this page small").className = "left-out";
       }
-      add(figure, "figcaption", `${confusion}\n${sure} · ${who}\nimage ${index} · ${often.get(place)} of ${plural(runs, "run")}`);
+      add(figure, "figcaption", `${confusion}\n${sure} · image ${index}\n${who}\n${often.get(place)} of ${plural(runs, "run")}`);
     }
   };
 
