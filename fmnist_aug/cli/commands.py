@@ -75,6 +75,7 @@ def train(out: str | None, as_json: bool, quiet: bool, debug: bool, **options: A
     from fmnist_aug.cli.progress import ProgressDisplay
     from fmnist_aug.comparison import base_augmentation, load_splits
     from fmnist_aug.models import count_parameters
+    from fmnist_aug.plan import ConfusionPlan
     from fmnist_aug.training import train_model
 
     config = _config(**options)
@@ -87,6 +88,7 @@ def train(out: str | None, as_json: bool, quiet: bool, debug: bool, **options: A
             train_set,
             config.settings,
             base=base_augmentation(train_set),
+            plan=ConfusionPlan.empty(train_set.class_names, keep=config.keep),
             seed=config.seed,
             hardware=config.hardware,
             on_progress=lambda progress: display.training("training", progress),

@@ -26,6 +26,7 @@ class ComparisonConfig:
         dataset: name or path of the data set.
         preset: the preset that the settings came from.
         settings: of every arm's runs.
+        keep: for a training without a plan: share of the draws that is trained on, the hardest.
         probe_epochs: length of the training whose held-out confusions make the plan.
         train_images: size of the slice of the training data; None for all of it.
         test_images: size of the slice of the test data; None for all of it.
@@ -43,6 +44,7 @@ class ComparisonConfig:
     dataset: str
     preset: str
     settings: TrainSettings
+    keep: float
     probe_epochs: float
     train_images: int | None
     test_images: int | None
@@ -120,6 +122,7 @@ def resolve_config(
         dataset=str(dataset),
         preset=chosen.name,
         settings=settings,
+        keep=chosen.keep,
         probe_epochs=probe_epochs,
         train_images=chosen.train_images,
         test_images=chosen.test_images,
