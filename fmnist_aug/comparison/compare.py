@@ -263,6 +263,7 @@ class _Run:
                 steps=trained.steps,
                 images_seen=trained.images_seen,
                 train_seconds=trained.seconds,
+                curve=trained.curve,
             )
             figures["parameters"] = count_parameters(trained.classifier.model)
             self.folder.save_run(figures, trained.classifier, logits, self.test.labels)

@@ -39,16 +39,25 @@ DASHES: tuple[Any, ...] = ("solid", (0, (5, 1.5)), (0, (1.5, 1)), "dashdot")
 """Arms differ by these too, not by colour alone."""
 
 
-def draw_figures(results: Results, theme: Theme = LIGHT) -> dict[str, bytes]:
-    """All figures that these results allow, as file name without ending → PNG."""
+def draw_figures(
+    results: Results, theme: Theme = LIGHT, *, matrices: bool = True
+) -> dict[str, bytes]:
+    """All figures that these results allow, as file name without ending → PNG.
+
+    Args:
+        results: the dictionary that results.json holds.
+        theme: the colours.
+        matrices: whether to draw the confusion matrices as well.
+    """
     drawn: dict[str, bytes | None] = {
         "accuracy": accuracy_figure(results, theme),
         "learning-curves": curves_figure(results, theme),
         "recall-change": recall_change_figure(results, theme),
     }
-    for arm in arm_names(results):
-        drawn[f"confusion-{file_name(arm)}"] = confusion_figure(results, arm, theme)
-    drawn["confusion-difference"] = difference_figure(results, theme)
+    if matrices:
+        for arm in arm_names(results):
+            drawn[f"confusion-{file_name(arm)}"] = confusion_figure(results, arm, theme)
+        drawn["confusion-difference"] = difference_figure(results, theme)
     return {name: png for name, png in drawn.items() if png is not None}
 
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
-MOST_IMAGES = 40
+MOST_IMAGES = 24
 """Mislabelled images shown for an arm at the most."""
-MOST_SAMPLES = 120
+MOST_SAMPLES = 80
 """Pictures in the gallery of augmented samples at the most, originals included."""
 MOST_PIXELS = 56
 """Larger images are shrunk to this many pixels on their longer side, so the page stays small."""

@@ -29,7 +29,7 @@ from fmnist_aug.report.wording import clean, interval, number, percent, plural
 
 OPEN_ROWS = 24
 """Tables with more rows than this are folded until asked for."""
-MOST_HARD = 24
+MOST_HARD = 16
 """Images that were hard for all arms: so many of either kind at the most."""
 
 

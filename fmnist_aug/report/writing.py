@@ -58,12 +58,10 @@ def write_report(
         found = [logits[arm, seed] for seed in seeds if (arm, seed) in logits]
         if found:
             mislabelled[arm] = mislabelled_images(test.labels, found, focus_classes(results), most)
-    light, dark = draw_figures(results), draw_figures(results, DARK)
-    figures = {
-        name: (light[name], dark[name])
-        for name in light
-        if _is_on_page(name, len(results["class_names"]))
-    }
+    light = draw_figures(results)
+    # small matrices stand on the page as tables
+    dark = draw_figures(results, DARK, matrices=len(results["class_names"]) > MOST_SHOWN)
+    figures = {name: (light[name], dark[name]) for name in dark}
     page = render_page(results, test, figures, mislabelled, logits, samples)
 
     for name, png in light.items():
@@ -74,8 +72,3 @@ def write_report(
             write_bytes(folder / "figures" / f"mislabelled-{file_name(arm)}.png", sheet)
     write_text(folder / "report.html", page)
     return folder / "report.html"
-
-
-def _is_on_page(figure: str, classes: int) -> bool:
-    """Whether the page needs this figure: small matrices stand there as tables."""
-    return classes > MOST_SHOWN or not figure.startswith("confusion-")
