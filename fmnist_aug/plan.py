@@ -40,10 +40,9 @@ class ConfusionPlan:
         reason: why these pairs, in a sentence.
         source: where the confusions were measured.
         confusions: the confusions behind the plan, if it came from any.
-        keep: share of the draws that the training engine trains on: those of the targeted classes,
-            then those on which the network did worst when it last saw the image; 1 for all. The
-            easy draws of the other classes are skipped, and the steps are spent on more epochs.
-            Samplers, which know of no losses, draw everything.
+        keep: share of the draws that the training engine trains on: those on which the network
+            did worst when it last saw the image; 1 for all. Easy draws are skipped, and the steps
+            are spent on more epochs. Samplers, which know of no losses, draw everything.
         keep_after: length in epochs of the beginning in which all draws are trained on.
     """
 
@@ -232,7 +231,7 @@ class ConfusionPlan:
             "",
             f"policy of the extra draws: {self.policy}",
             f"draws trained on: {self.keep:.0%}"
-            + (", the easiest of the other classes are skipped" if self.keep < 1 else ""),
+            + (", the easiest are skipped" if self.keep < 1 else ""),
             f"why: {self.reason}",
             f"from: {self.source}",
         ]

@@ -14,13 +14,13 @@ from fmnist_aug.cli.config_file import config_option
 
 Command = Callable[..., Any]
 
-PRESETS = ("smoke", "fast", "light", "original")
+PRESETS = ("smoke", "fast", "original")
 MODELS = ("baseline-cnn", "fast-cnn")
 ARMS = ("baseline", "uniform", "targeted")
 POLICIES = ("none", "flip", "shift", "geometric", "photometric", "erasing", "buttons")
 DATASETS = ("fashion-mnist", "mnist")
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+PRECISIONS = ("auto", "measure", "fp32", "bf16", "fp16")
 
 
 def data_options(function: Command) -> Command:
@@ -59,7 +59,7 @@ def training_options(function: Command) -> Command:
         click.option(
             "--preset",
             type=click.Choice(PRESETS),
-            help="Settings.  [default: fast on GPUs and on CPUs that compute bf16, else light]",
+            help="Settings.  [default: fast]",
         ),
         click.option(
             "--model", type=click.Choice(MODELS), help="Network.  [default: the preset's]"
@@ -73,7 +73,8 @@ def training_options(function: Command) -> Command:
             "--precision",
             type=click.Choice(PRECISIONS),
             default="auto",
-            help="auto takes bf16 on a GPU and on CPUs that compute it natively.",
+            help="auto takes what the processor computes natively: bf16, fp16 or fp32; measure "
+            "times a few steps of each.",
         ),
     )(function)
 
@@ -113,6 +114,14 @@ def complete_dataset(
     """Named data sets that begin so, or else folders."""
     names = [CompletionItem(name) for name in DATASETS if name.startswith(incomplete)]
     return names or [CompletionItem(incomplete, type="dir")]
+
+
+def parse_jobs(context: click.Context, parameter: click.Parameter, value: str) -> int | None:
+    """``auto`` to None, anything else to a whole number from 1 on."""
+    if value == "auto":
+        return None
+    number: int = click.IntRange(1)(value, parameter, context)
+    return number
 
 
 def command_line() -> str:

@@ -41,7 +41,8 @@ class OverallProgress:
         self.under_way[name] = share
         if counts:
             self._since = now if self._since is None else self._since
-            self._began.setdefault(name, share)
+            # less than before if its process was killed and it is done again
+            self._began[name] = min(share, self._began.get(name, share))
 
     def finish(self, name: str, finished: int) -> None:
         """A training is finished, and so ``finished`` in all."""

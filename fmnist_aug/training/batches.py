@@ -23,8 +23,7 @@ _TARGETED_SEED = 1 << 32
 class Batches:
     """The sampler's endless stream of draws, cut into batches, normalised and augmented.
 
-    After ``all_until`` steps each batch is chosen from more draws if the plan says so: those of
-    the planned classes, and of the other classes those that are hard.
+    After ``all_until`` steps each batch holds the hardest of more draws, if the plan says so.
     """
 
     def __init__(
@@ -51,8 +50,7 @@ class Batches:
         self.device = device
         self.candidates = round(batch_size / sampler.plan.keep)
         self.all_until = all_until
-        planned = np.isin(dataset.labels, sampler.plan.classes)
-        self.hard = HardExamples(torch.from_numpy(planned).to(device))
+        self.hard = HardExamples(len(dataset), device)
 
     def stream(self, first: int, steps: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """The batches ``first`` … ``steps`` − 1: inputs (N, C, H, W), labels (N,), indices (N,)."""
