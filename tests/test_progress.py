@@ -40,6 +40,7 @@ def shown(**settings):
     with ProgressDisplay(console=console) as display:
         for event in events():
             display.comparison(event)
+            display.bars.refresh()  # which a terminal sees ten times a second
     return stream.getvalue()
 
 
