@@ -45,11 +45,7 @@ def augmented_samples(
     parts = [Policy(_words(part), targeted.description, (part,)) for part in targeted.operations]
     shown = [
         *([(base, nothing, f"all draws: {base.description}")] if base.operations else []),
-        *(
-            [(nothing, part, f"a part of it: {part.name}") for part in parts]
-            if len(parts) > 1
-            else []
-        ),
+        *([(nothing, part, f"{part.name} alone") for part in parts] if len(parts) > 1 else []),
         (base, targeted, f"extra draws: {base.then(targeted).description}"),
     ]
     return [

@@ -167,7 +167,7 @@ def accuracy_figure(results: Results, theme: Theme = LIGHT) -> bytes:
 def curves_figure(results: Results, theme: Theme = LIGHT) -> bytes | None:
     """Accuracy and loss on the training images over the epochs, one line a run.
 
-    None if no run holds a curve (``results.json`` of a version before 0.1.0 has none).
+    None if no run holds a curve, as in results that are older than curves.
     """
     arms = [arm for arm in arm_names(results) if any(r.get("curve") for r in runs_of(results, arm))]
     if not arms:
