@@ -53,8 +53,8 @@ def probably_mislabelled(
     Raises:
         DataError: a run's logits don't fit the labels.
 
-    >>> labels = np.array([0, 0, 1, 1])
-    >>> scores = np.array([[9.0, 0.0], [0.0, 9.0], [0.0, 6.0], [1.0, 0.0]])
+    >>> labels = np.array([0, 0, 0, 1, 1])
+    >>> scores = np.array([[9.0, 0], [0, 9.0], [9.0, 0], [0, 9.0], [0.1, 0]])
     >>> [image.index for image in probably_mislabelled(labels, [scores])]
     [1]
     """
