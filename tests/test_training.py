@@ -130,6 +130,8 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
     resumed = train_model(data, settings, state_path=state, on_progress=seen.append, **options)
     assert seen[0].step > 1, "it began again at the beginning"
     assert_equal(weights(resumed), weights(unbroken))
+    assert resumed.curve == unbroken.curve
+    assert resumed.curve[-1][0] == pytest.approx(settings.epochs, rel=0.05)
 
 
 def test_hard_examples_are_those_with_the_highest_last_loss():

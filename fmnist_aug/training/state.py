@@ -12,6 +12,7 @@ from torch import nn
 
 from fmnist_aug.classifier import read_tensors, write_tensors
 from fmnist_aug.errors import CheckpointError
+from fmnist_aug.training.curve import LearningCurve
 from fmnist_aug.training.selection import HardExamples
 
 
@@ -22,6 +23,7 @@ class TrainingState:
     model: nn.Module
     optimizers: list[torch.optim.Optimizer]
     hard: HardExamples
+    curve: LearningCurve
     step: int = 0
     seconds: float = 0.0
 
@@ -35,7 +37,12 @@ def save_state(path: Path, state: TrainingState, identity: dict[str, Any]) -> No
         for index, values in optimizer.state_dict()["state"].items():
             for name, value in values.items():
                 tensors[f"optimizer.{position}.{index}.{name}"] = value
-    header = {"identity": identity, "step": state.step, "seconds": state.seconds}
+    header = {
+        "identity": identity,
+        "step": state.step,
+        "seconds": state.seconds,
+        "curve": state.curve.state_dict(),
+    }
     write_tensors(path, tensors, "training-state", header)
 
 
@@ -48,7 +55,11 @@ def load_state(path: Path | None, state: TrainingState, identity: dict[str, Any]
     except CheckpointError:
         return
     # compared as JSON, in which tuples have become lists
-    if kind != "training-state" or header["identity"] != _as_json(identity):
+    if (
+        kind != "training-state"
+        or "curve" not in header
+        or header["identity"] != _as_json(identity)
+    ):
         return
     state.model.load_state_dict(
         {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}
@@ -63,6 +74,7 @@ def load_state(path: Path | None, state: TrainingState, identity: dict[str, Any]
             if part[0] == "optimizer" and int(part[1]) == position:
                 content["state"].setdefault(int(part[2]), {})[part[3]] = value
         optimizer.load_state_dict(content)
+    state.curve.load_state_dict(header["curve"])
     state.step, state.seconds = header["step"], header["seconds"]
 
 
