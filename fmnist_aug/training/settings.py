@@ -90,8 +90,8 @@ FAST = TrainSettings(
     learning_rate=0.16,
     muon_learning_rate=0.05,
 )
-"""Network, rates and batch size were chosen on 10,000 held-out training images of Fashion-MNIST; the
-length by the time that a comparison may take."""
+"""Network, rates and batch size were chosen on 10,000 held-out training images of Fashion-MNIST,
+the length by the time that a comparison may take."""
 
 DEFAULT_PRESET = "fast"
 PRESETS = {
