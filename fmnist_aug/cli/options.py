@@ -18,6 +18,7 @@ PRESETS = ("smoke", "fast", "original")
 MODELS = ("baseline-cnn", "fast-cnn")
 ARMS = ("baseline", "uniform", "targeted")
 POLICIES = ("none", "flip", "shift", "geometric", "photometric", "erasing", "buttons")
+EXPORT_FORMATS = ("onnx", "torch-export")
 DATASETS = ("fashion-mnist", "mnist")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "measure", "fp32", "bf16", "fp16")
@@ -92,6 +93,24 @@ def plan_options(function: Command) -> Command:
             "--policy",
             type=click.Choice(POLICIES),
             help="Augmentation of the extra draws.  [default: what suits the data set]",
+        ),
+    )(function)
+
+
+def tracker_options(function: Command) -> Command:
+    """Where else figures go while a training runs."""
+    return _all(
+        click.option(
+            "--tensorboard",
+            type=click.Path(),
+            metavar="DIR",
+            help="Also write TensorBoard's event files here.  [extra: fmnist-aug[tensorboard]]",
+        ),
+        click.option(
+            "--mlflow",
+            metavar="URI",
+            help="Also log to this MLflow store: a server, or sqlite:///FILE.  "
+            "[extra: fmnist-aug[mlflow]]",
         ),
     )(function)
 

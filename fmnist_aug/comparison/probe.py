@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fmnist_aug.augment.policies import Policy
 from fmnist_aug.confusion import ConfusionReport
@@ -22,11 +25,15 @@ class Probe:
         confusions: on the held-out training images.
         seconds: of training.
         source: what was measured, in a sentence.
+        held_out: int64 (N,), where the held-out images stand in the training images.
+        logits: float32 (N, classes), what was predicted for them.
     """
 
     confusions: ConfusionReport
     seconds: float
     source: str
+    held_out: NDArray[np.int64] = field(repr=False, compare=False)
+    logits: NDArray[np.float32] = field(repr=False, compare=False)
 
 
 def measure_confusions(
@@ -71,14 +78,13 @@ def measure_confusions(
         on_progress=on_progress,
     )
     held = train.subset(rest)
-    confusions = ConfusionReport.from_predictions(
-        held.labels, trained.classifier.predict(held.images), train.class_names
-    )
+    logits = trained.classifier.predict_logits(held.images)
+    confusions = ConfusionReport.from_predictions(held.labels, logits, train.class_names)
     source = (
         f"{len(held)} held-out training images of {train.card.title}, predicted by "
         f"{settings.model} after {settings.epochs:g} epochs on the other {len(fit)} (seed {seed})"
     )
-    return Probe(confusions, trained.seconds, source)
+    return Probe(confusions, trained.seconds, source, rest, logits)
 
 
 def make_plan(

@@ -59,6 +59,48 @@ def augmented_samples(
     ]
 
 
+def policy_samples(
+    train: ImageDataset,
+    policies: Sequence[Policy],
+    classes: Sequence[int],
+    *,
+    images_per_class: int = 1,
+    copies: int = 8,
+    seed: int = 0,
+) -> list[tuple[Policy, list[tuple[int, NDArray[np.uint8]]]]]:
+    """For each policy and the same images of each class: the original, then what becomes of it.
+
+    Args:
+        train: where the images come from.
+        policies: what to show, each by itself.
+        classes: indices of the classes; those without images are passed over.
+        images_per_class: how many images of each, chosen by ``seed``.
+        copies: how many augmented copies of each image.
+        seed: another seed gives other images and augmentations.
+
+    Returns:
+        For each policy the class and uint8 (1 + copies, H, W, C) of each image.
+    """
+    chosen = [
+        (label, int(index))
+        for label in classes
+        for index in np.random.default_rng([seed, label]).permutation(
+            np.flatnonzero(train.labels == label)
+        )[:images_per_class]
+    ]
+    nothing = get_policy("none")
+    return [
+        (
+            policy,
+            [
+                (label, _augment(train.images[index], index, nothing, policy, copies, seed))
+                for label, index in chosen
+            ],
+        )
+        for policy in policies
+    ]
+
+
 def _words(operation: Operation) -> str:
     """An operation's name in words.
 
@@ -70,13 +112,18 @@ def _words(operation: Operation) -> str:
 
 
 def _augment(
-    image: NDArray[np.uint8], index: int, base: Policy, targeted: Policy, copies: int
+    image: NDArray[np.uint8],
+    index: int,
+    base: Policy,
+    targeted: Policy,
+    copies: int,
+    seed: int = 0,
 ) -> NDArray[np.uint8]:
     batch = torch.from_numpy(image.transpose(2, 0, 1).astype(np.float32))
     batch = batch.expand(copies, *batch.shape)
     indices = torch.full((copies,), index)
     numbers = torch.arange(1, copies + 1)
-    batch = augment_batch(batch, base, indices, copies=numbers)
-    batch = augment_batch(batch, targeted, indices, seed=1, copies=numbers)
+    batch = augment_batch(batch, base, indices, seed=seed, copies=numbers)
+    batch = augment_batch(batch, targeted, indices, seed=seed + 1, copies=numbers)
     augmented = batch.numpy().transpose(0, 2, 3, 1).astype(np.uint8)
     return np.concatenate([image[None], augmented])

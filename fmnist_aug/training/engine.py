@@ -118,7 +118,7 @@ def train_model(
             all_until=round(plan.keep_after * steps_per_epoch),
         )
         curve = LearningCurve(steps, batch_size, len(dataset), device)
-        state = TrainingState(model, make_optimizers(model, settings), batches.hard.losses, curve)
+        state = TrainingState(model, make_optimizers(model, settings), batches.hard, curve)
         identity = {
             "settings": asdict(settings),
             "plan": plan.to_dict(),

@@ -8,20 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fmnist_aug.classifier import read_tensors, write_tensors
 from fmnist_aug.errors import CheckpointError
 from fmnist_aug.training.curve import LearningCurve
+from fmnist_aug.training.selection import HardExamples
 
 
 @dataclass
 class TrainingState:
-    """What changes from step to step; ``losses`` are those by which hard examples are chosen."""
+    """What changes from step to step."""
 
     model: nn.Module
     optimizers: list[torch.optim.Optimizer]
-    losses: Tensor
+    hard: HardExamples
     curve: LearningCurve
     step: int = 0
     seconds: float = 0.0
@@ -30,7 +31,8 @@ class TrainingState:
 def save_state(path: Path, state: TrainingState, identity: dict[str, Any]) -> None:
     """Write weights, optimisers and position, with what they belong to."""
     tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
-    tensors["losses"] = state.losses
+    tensors["hard.losses"] = state.hard.losses
+    tensors["hard.visits"] = state.hard.visits
     for position, optimizer in enumerate(state.optimizers):
         for index, values in optimizer.state_dict()["state"].items():
             for name, value in values.items():
@@ -62,7 +64,8 @@ def load_state(path: Path | None, state: TrainingState, identity: dict[str, Any]
     state.model.load_state_dict(
         {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}
     )
-    state.losses.copy_(tensors["losses"])
+    state.hard.losses.copy_(tensors["hard.losses"])
+    state.hard.visits.copy_(tensors["hard.visits"])
     for position, optimizer in enumerate(state.optimizers):
         content = optimizer.state_dict()
         content["state"] = {}
