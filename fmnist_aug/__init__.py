@@ -6,10 +6,10 @@ The public names are imported on first use, so that importing the package is qui
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from fmnist_aug.augment import AugmentedDataset as AugmentedDataset
     from fmnist_aug.classifier import load_classifier as load_classifier
     from fmnist_aug.comparison import compare as compare
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from fmnist_aug.plan import ConfusionPlan as ConfusionPlan
     from fmnist_aug.sampler import AugmentationSampler as AugmentationSampler
     from fmnist_aug.sampler import DistributedAugmentationSampler as DistributedAugmentationSampler
-
-__version__ = version("fmnist-aug")
 
 _HOMES = {
     "AugmentationSampler": "sampler",
@@ -40,10 +38,14 @@ __all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version  # takes longer to import than all else here
+
+        return version("fmnist-aug")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"fmnist_aug.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_HOMES]
+    return [*globals(), *_HOMES, "__version__"]

@@ -121,7 +121,7 @@ class _ConvBlock(nn.Module):
         images = self.conv(images)
         if self.pool:
             images = F.max_pool2d(images, 2)
-        return F.relu(self.norm(images))
+        return F.relu(self.norm(images), inplace=True)
 
 
 class _Residual(nn.Module):

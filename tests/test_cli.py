@@ -60,31 +60,64 @@ def test_choices_on_the_command_line_are_those_of_the_library():
     assert (DEVICES, PRECISIONS) == (options.DEVICES, options.PRECISIONS)
 
 
-@pytest.mark.parametrize(
-    "arguments", [("--help",), ("compare", "--help"), ("--version",), ("data", "--help")]
-)
-def test_help_and_version_import_nothing_heavy(arguments):
-    code = (
-        "import sys; sys.argv[0] = 'fmnist-aug'\n"
-        "from fmnist_aug.cli import main\n"
-        "try: main()\n"
-        "except SystemExit as done: assert not done.code\n"
-        "heavy = {'torch', 'numpy', 'scipy', 'sklearn', 'albumentations', 'matplotlib', 'rich'}\n"
-        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
-    )
+def imported(code, *arguments):
+    """What a fresh interpreter has imported after running ``code``, and what it printed."""
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", f"{code}\nimport sys; print('\\n', *sys.modules)", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    assert fmnist_aug.__version__ in done.stdout or "Usage: fmnist-aug" in done.stdout
+    printed, _, modules = done.stdout.rpartition("\n ")
+    return {name for name in modules.split() if not name.startswith("fmnist_aug")}, printed
+
+
+RUN_MAIN = """
+import sys; sys.argv[0] = 'fmnist-aug'
+from fmnist_aug.cli import main
+try: main()
+except SystemExit as done: assert not done.code
+"""
+SMALLEST_HELP = """
+import click
+click.Group("x", [click.Command("y", params=[click.Option(["--z"], show_default=True)])]).main(
+    ["--help"], standalone_mode=False
+)
+"""
+LIGHT = {
+    "__future__",
+    "pathlib",
+    "fnmatch",
+    "shlex",
+    "json",
+    "urllib",
+    "ipaddress",
+    "ntpath",
+    "math",
+}
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("compare", "--help"), ("data", "--help"), ("train", "-h")]
+)
+def test_help_imports_click_and_hardly_anything_else(arguments):
+    modules, printed = imported(RUN_MAIN, *arguments)
+    assert "Usage: fmnist-aug" in printed
+    more = {name.split(".")[0].lstrip("_") for name in modules - imported(SMALLEST_HELP)[0]}
+    assert more <= {name.lstrip("_") for name in LIGHT}
+
+
+def test_version_imports_nothing_heavy():
+    modules, printed = imported(RUN_MAIN, "--version")
+    assert fmnist_aug.__version__ in printed
+    heavy = {"torch", "numpy", "scipy", "sklearn", "albumentations", "matplotlib", "rich"}
+    assert not heavy & modules
 
 
 def test_importing_the_library_is_light_and_names_are_all_there():
-    code = (
-        "import sys, fmnist_aug\n"
-        "assert 'torch' not in sys.modules\n"
-        "for name in fmnist_aug.__all__: getattr(fmnist_aug, name)"
-    )
+    assert not {"torch", "numpy", "importlib.metadata", "email"} & imported("import fmnist_aug")[0]
+    code = "import fmnist_aug\nfor name in fmnist_aug.__all__: getattr(fmnist_aug, name)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 

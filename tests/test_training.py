@@ -17,6 +17,7 @@ from fmnist_aug.training import (
     train_model,
 )
 from fmnist_aug.training.muon import orthogonalise
+from fmnist_aug.training.selection import HardExamples
 
 SHORT = TrainSettings(model="fast-cnn", epochs=2, batch_size=50, optimizer="muon")
 CPU = Hardware("cpu", "fp32")
@@ -98,8 +99,11 @@ class Stop(Exception):
 
 @pytest.mark.parametrize(
     "settings",
-    [SHORT, TrainSettings(model="baseline-cnn", epochs=2, batch_size=75, learning_rate=0.02)],
-    ids=["muon", "sgd and dropout"],
+    [
+        SHORT,
+        TrainSettings(model="baseline-cnn", epochs=2, batch_size=75, learning_rate=0.02),
+    ],
+    ids=["muon and hard examples", "sgd and dropout"],
 )
 def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
     slice_of_fashion, plan, tmp_path, settings, monkeypatch
@@ -107,6 +111,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
     from fmnist_aug.training import progress
 
     data = slice_of_fashion.subset(np.arange(150 if settings.model == "baseline-cnn" else 600))
+    plan = dataclasses.replace(plan, keep=0.5, keep_after=0.5)
     options = {"plan": plan, "base": get_policy("flip"), "hardware": CPU, "seed": 3}
     unbroken = train_model(data, settings, **options)
     state = tmp_path / "state.safetensors"
@@ -123,6 +128,32 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
     resumed = train_model(data, settings, state_path=state, on_progress=seen.append, **options)
     assert seen[0].step > 1, "it began again at the beginning"
     assert_equal(weights(resumed), weights(unbroken))
+
+
+def test_hard_examples_are_those_with_the_highest_last_loss():
+    hard = HardExamples(torch.zeros(6, dtype=torch.bool))
+    hard.record(torch.tensor([0, 1, 2, 3]), torch.tensor([0.1, 3.0, 0.2, 1.0]))
+    # images 4 and 5 were never trained on, so they come first
+    assert hard.choose(torch.arange(6), 4).tolist() == [1, 3, 4, 5]
+    hard.record(torch.tensor([4, 4, 5]), torch.tensor([0.3, 0.0, 0.0]))
+    assert hard.choose(torch.tensor([5, 4, 3, 2, 1, 0]), 3).tolist() == [1, 2, 4]
+    # equal losses: the earlier draw
+    assert hard.choose(torch.tensor([3, 1, 3, 1]), 3).tolist() == [0, 1, 3]
+    preferred = HardExamples(torch.tensor([True, False, False, True]))
+    preferred.record(torch.arange(4), torch.tensor([0.1, 3.0, 2.0, 0.2]))
+    assert preferred.choose(torch.arange(4), 1).tolist() == [3]
+    assert preferred.choose(torch.arange(4), 3).tolist() == [0, 1, 3]
+
+
+def test_keeping_hard_examples_passes_over_more_draws_in_as_many_steps(slice_of_fashion):
+    plan = ConfusionPlan.empty(slice_of_fashion.class_names, keep=0.5)
+    trained = train_model(slice_of_fashion, SHORT, plan=plan, hardware=CPU)
+    assert (trained.steps, trained.images_seen) == (24, 24 * 50)
+    everything = train_model(slice_of_fashion, SHORT, hardware=CPU)
+    first, second = weights(trained), weights(everything)
+    assert not torch.equal(first["head.weight"], second["head.weight"])
+    with pytest.raises(DataError, match="keep"):
+        dataclasses.replace(plan, keep=0.0)
 
 
 def test_the_state_of_another_training_or_a_damaged_one_is_not_used(slice_of_fashion, tmp_path):

@@ -45,14 +45,17 @@ def augment_batch(
     keys = draw_keys(seed, epochs, indices, copies)
     for position, operation in enumerate(policy.operations):
         purpose = 16 * position
+        chosen: Tensor | None = None  # all
         if isinstance(operation, Flip) and operation.p == 0.5:
             # the same coin for an image in all epochs and copies, turned over at each next draw
             coin = draw_keys(seed, 0, indices, torch.zeros_like(indices))
             chosen = (uniform(coin, purpose) < 0.5) ^ ((copies + epochs) % 2 == 1)
-        else:
+        elif operation.p < 1:
             chosen = uniform(keys, purpose) < operation.p
         changed = _apply(images, operation, keys, purpose + 1)
-        images = torch.where(chosen[:, None, None, None], changed, images)
+        if chosen is not None:
+            changed = torch.where(chosen[:, None, None, None], changed, images)
+        images = changed
     return images
 
 
@@ -70,30 +73,43 @@ def _affine(images: Tensor, operation: Affine, keys: Tensor, purpose: int) -> Te
     height, width = images.shape[2:]
     limits = operation.shift_pixels(width), operation.shift_pixels(height)
     move_x, move_y = (
-        integers_between(keys, purpose + axis, -limit, limit).to(images.dtype)
-        for axis, limit in enumerate(limits)
+        integers_between(keys, purpose + axis, -limit, limit) for axis, limit in enumerate(limits)
     )
+    if not operation.rotate and operation.scale == (1.0, 1.0):
+        return _shift(images, move_x, move_y, *limits)
     angle = uniform_between(keys, purpose + 2, -operation.rotate, operation.rotate)
     angle = angle * (math.pi / 180)
     scale = uniform_between(keys, purpose + 3, *operation.scale)
-    # where each output pixel comes from: undo the shift, then the rotation, then the scale
-    y, x = torch.meshgrid(
-        torch.arange(height, device=images.device, dtype=images.dtype) - (height - 1) / 2,
-        torch.arange(width, device=images.device, dtype=images.dtype) - (width - 1) / 2,
-        indexing="ij",
+    # where each output pixel comes from: undo the shift, then the rotation, then the scale; each
+    # coordinate is a part that depends on the column plus one that depends on the row
+    x, y = (
+        torch.arange(side, device=images.device, dtype=images.dtype)
+        - (side - 1) / 2
+        - move[:, None]
+        for side, move in ((width, move_x), (height, move_y))
     )
-    x = x[None] - move_x[:, None, None]
-    y = y[None] - move_y[:, None, None]
-    cosine, sine = (angle.cos() / scale)[:, None, None], (angle.sin() / scale)[:, None, None]
-    grid = torch.stack(
-        (
-            (cosine * x - sine * y) * (2 / max(width - 1, 1)),
-            (sine * x + cosine * y) * (2 / max(height - 1, 1)),
-        ),
-        dim=3,
-    )
+    cosine, sine = (angle.cos() / scale)[:, None], (angle.sin() / scale)[:, None]
+    to_x, to_y = (2 / max(side - 1, 1) for side in (width, height))
+    grid = images.new_empty(len(images), height, width, 2)
+    for axis, (by_column, by_row) in enumerate(
+        ((cosine * to_x * x, -sine * to_x * y), (sine * to_y * x, cosine * to_y * y))
+    ):
+        torch.add(by_column[:, None, :], by_row[:, :, None], out=grid[..., axis])
     moved = F.grid_sample(images, grid, "bilinear", padding_mode="border", align_corners=True)
-    return moved.round()
+    return moved.round_()
+
+
+def _shift(images: Tensor, move_x: Tensor, move_y: Tensor, limit_x: int, limit_y: int) -> Tensor:
+    """Move by whole pixels: each row is copied as one piece out of the padded images."""
+    number, channels, height, width = images.shape
+    padded = F.pad(images, (limit_x, limit_x, limit_y, limit_y), mode="replicate").contiguous()
+    line = width + 2 * limit_x
+    plane = line * (height + 2 * limit_y)
+    pieces = padded.as_strided((padded.numel() - width + 1, width), (1, 1))
+    planes = torch.arange(number * channels, device=images.device).view(number, channels) * plane
+    corners = planes + ((limit_y - move_y) * line + (limit_x - move_x))[:, None]
+    rows = corners[:, :, None] + torch.arange(height, device=images.device) * line
+    return pieces.index_select(0, rows.view(-1)).view(images.shape)
 
 
 def _brightness_contrast(
@@ -101,18 +117,17 @@ def _brightness_contrast(
 ) -> Tensor:
     factor = 1 + uniform_between(keys, purpose, *operation.contrast)
     offset = 255 * uniform_between(keys, purpose + 1, *operation.brightness)
-    changed = images * factor[:, None, None, None] + offset[:, None, None, None]
-    return changed.round().clamp(0, 255)
+    changed = images * factor[:, None, None, None]
+    return changed.add_(offset[:, None, None, None]).round_().clamp_(0, 255)
 
 
 def _erase(images: Tensor, operation: Erase, keys: Tensor, purpose: int) -> Tensor:
-    inside = None
+    spans = []
     for axis, side in enumerate(images.shape[2:]):
         smallest, largest = operation.size_pixels(side)
         size = integers_between(keys, purpose + 2 * axis, smallest, min(largest, side))
         start = integers_between(keys, purpose + 2 * axis + 1, 0, side - size)
-        pixels = torch.arange(side, device=images.device)[None]
-        span = (pixels >= start[:, None]) & (pixels < (start + size)[:, None])
-        inside = span if inside is None else inside[:, :, None] & span[:, None, :]
-    assert inside is not None  # images have two axes
-    return images.masked_fill(inside[:, None], 0.0)
+        pixels = torch.arange(side, device=images.device)
+        spans.append((pixels >= start[:, None]) & (pixels < (start + size)[:, None]))
+    rows, columns = spans
+    return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)

@@ -14,6 +14,7 @@ from fmnist_aug.cli.options import (
     command_line,
     data_options,
     output_options,
+    parse_jobs,
     plan_options,
     training_options,
 )
@@ -37,6 +38,14 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--out", type=click.Path(), help="Folder for the results.  [default: runs/<dataset>-<preset>]"
+)
+@click.option(
+    "--jobs",
+    metavar="auto|N",
+    default="auto",
+    callback=parse_jobs,
+    help="Runs side by side; auto fills the cores, and does one at a time on a GPU. The numbers "
+    "don't depend on it.",
 )
 @click.option(
     "--resume/--no-resume", default=True, help="Go on in a folder that has results, or start over."
@@ -73,12 +82,14 @@ def compare(out: str | None, as_json: bool, quiet: bool, debug: bool, **options:
 def train(out: str | None, as_json: bool, quiet: bool, debug: bool, **options: Any) -> None:
     """Train one model with the base augmentation of the data set, and test it."""
     from fmnist_aug.cli.progress import ProgressDisplay
-    from fmnist_aug.comparison import base_augmentation, load_splits
+    from fmnist_aug.comparison import base_augmentation, load_splits, settle_precision
     from fmnist_aug.models import count_parameters
+    from fmnist_aug.plan import ConfusionPlan
     from fmnist_aug.training import train_model
 
     config = _config(**options)
     train_set, test_set = load_splits(config, options["data_dir"])
+    config, _ = settle_precision(config, train_set)
     path = Path(out or f"{train_set.card.name}-{config.preset}.safetensors")
     card = train_set.card
     _check_writable(path)
@@ -87,6 +98,7 @@ def train(out: str | None, as_json: bool, quiet: bool, debug: bool, **options: A
             train_set,
             config.settings,
             base=base_augmentation(train_set),
+            plan=ConfusionPlan.empty(train_set.class_names, keep=config.keep),
             seed=config.seed,
             hardware=config.hardware,
             on_progress=lambda progress: display.training("training", progress),
@@ -264,12 +276,18 @@ def _config(**options: Any) -> Any:
 
 def _probe(quiet: bool, pairs: str = "auto", **options: Any) -> tuple[Probe, ImageDataset]:
     from fmnist_aug.cli.progress import ProgressDisplay
-    from fmnist_aug.comparison import base_augmentation, load_split, measure_confusions
+    from fmnist_aug.comparison import (
+        base_augmentation,
+        load_split,
+        measure_confusions,
+        settle_precision,
+    )
     from fmnist_aug.comparison.compare import check_pairs
 
     config = _config(pairs=pairs, **options)
     train_set = load_split(config, "train", options["data_dir"])
     check_pairs(config.pairs, train_set.class_names)
+    config, _ = settle_precision(config, train_set)
     with ProgressDisplay(quiet) as display:
         found = measure_confusions(
             train_set,

@@ -10,7 +10,6 @@ from typing import Any, NoReturn
 
 import click
 
-import fmnist_aug
 from fmnist_aug.cli import commands, data_commands
 from fmnist_aug.errors import FmnistAugError
 
@@ -23,7 +22,7 @@ class _Terminated(BaseException):
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.version_option(fmnist_aug.__version__, prog_name="fmnist-aug")
+@click.version_option(package_name="fmnist-aug", prog_name="fmnist-aug")
 def cli() -> None:
     """Find the classes that a classifier confuses, augment exactly those, and measure honestly.
 

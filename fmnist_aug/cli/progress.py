@@ -17,7 +17,7 @@ _LINE_SECONDS = 15
 
 
 class ProgressDisplay:
-    """Shows trainings one after the other; use as a context manager.
+    """Shows trainings, one after the other or side by side; use as a context manager.
 
     Args:
         quiet: show nothing.
@@ -34,7 +34,8 @@ class ProgressDisplay:
         )
         self.tasks: dict[str, TaskID] = {}
         self.lines = not quiet and not self.console.is_terminal
-        self.last_line = time.monotonic()
+        self.started = time.monotonic()
+        self.last_lines: dict[str, float] = {}
 
     def __enter__(self) -> ProgressDisplay:
         self.bars.start()
@@ -58,8 +59,9 @@ class ProgressDisplay:
             f"epoch {progress.epoch:.1f}/{progress.epochs:.1f}  accuracy {progress.accuracy:.1%}  "
             f"{progress.images_per_second:,.0f} images/s  {_duration(progress.seconds_left)} left"
         )
-        if self.lines and time.monotonic() - self.last_line > _LINE_SECONDS:
-            self.last_line = time.monotonic()
+        now = time.monotonic()
+        if self.lines and now - self.last_lines.get(name, self.started) > _LINE_SECONDS:
+            self.last_lines[name] = now
             self.say(f"{name}: {details}")
         if name not in self.tasks:
             self.tasks[name] = self.bars.add_task(name, total=progress.steps, details="")
@@ -69,7 +71,7 @@ class ProgressDisplay:
 
     def comparison(self, event: ComparisonProgress) -> None:
         """Show what happens in a comparison."""
-        name = f"[{event.run + 1}/{event.runs}] {event.arm} (seed {event.seed})"
+        name = f"{event.arm} (seed {event.seed})"
         if event.training is not None:
             self.training(name, event.training)
         elif event.stage == "plan" and event.plan is not None:
@@ -77,10 +79,9 @@ class ProgressDisplay:
             pairs = ", ".join(f"{names[p.first]} – {names[p.second]}" for p in event.plan.pairs)
             self.say(f"[{event.run}/{event.runs}] confused pairs: {pairs or event.plan.reason}")
         elif event.stage == "finished":
-            self.say(
-                f"[{event.run}/{event.runs}] {event.arm} (seed {event.seed}): "
-                f"test accuracy {event.accuracy:.2%}"
-            )
+            self.say(f"[{event.run}/{event.runs}] {name}: test accuracy {event.accuracy:.2%}")
+        elif event.stage == "again":
+            self.say(f"{name}: its process was killed; it is done again from its last epoch")
         elif event.stage == "report":
             self.say("writing the report")
 

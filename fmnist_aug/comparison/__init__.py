@@ -2,7 +2,7 @@
 
 from fmnist_aug.comparison.arms import ARMS, arm_treatment, base_augmentation
 from fmnist_aug.comparison.compare import Comparison, ComparisonProgress, compare
-from fmnist_aug.comparison.config import ComparisonConfig, resolve_config
+from fmnist_aug.comparison.config import ComparisonConfig, resolve_config, settle_precision
 from fmnist_aug.comparison.inputs import load_split, load_splits
 from fmnist_aug.comparison.probe import make_plan, measure_confusions
 from fmnist_aug.statistics import Contrast, contrast
@@ -22,4 +22,5 @@ __all__ = [
     "make_plan",
     "measure_confusions",
     "resolve_config",
+    "settle_precision",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,26 +13,33 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fmnist_aug.comparison.arms import arm_treatment, base_augmentation
-from fmnist_aug.comparison.config import ComparisonConfig, resolve_config
+from fmnist_aug.comparison.arms import base_augmentation
+from fmnist_aug.comparison.config import ComparisonConfig, resolve_config, settle_precision
 from fmnist_aug.comparison.environment import describe_environment
 from fmnist_aug.comparison.folder import ComparisonFolder
 from fmnist_aug.comparison.inputs import load_splits
+from fmnist_aug.comparison.jobs import (
+    OnRun,
+    Schedule,
+    make_schedule,
+    train_runs,
+    use_threads,
+)
 from fmnist_aug.comparison.probe import make_plan, measure_confusions
 from fmnist_aug.comparison.results import (
     SCHEMA,
     arm_figures,
     contrast_figures,
-    run_figures,
     runs_csv,
 )
+from fmnist_aug.comparison.run import Run, RunInputs, train_run
 from fmnist_aug.confusion import class_index
 from fmnist_aug.data import ImageDataset, held_out_split
 from fmnist_aug.errors import DataError
 from fmnist_aug.files import owned_folder, read_json, write_json, write_text
-from fmnist_aug.models import count_parameters, create_model
+from fmnist_aug.models import create_model
 from fmnist_aug.plan import ConfusionPlan, parse_pairs
-from fmnist_aug.training import TrainProgress, check_classes, train_model
+from fmnist_aug.training import TrainProgress, check_classes
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,8 @@ class ComparisonProgress:
     """How far a comparison is.
 
     Attributes:
-        stage: ``probe``, ``plan``, ``train``, ``finished`` (a run, now or earlier) or ``report``.
+        stage: ``probe``, ``plan``, ``train``, ``finished`` (a run, now or earlier), ``again`` (a
+            run whose process was killed is done again) or ``report``.
         run: trainings done, the probe included.
         runs: trainings in all, the probe included.
         arm: the arm that is trained, ``probe`` for the probe.
@@ -82,19 +92,24 @@ def compare(
     out: str | Path | None = None,
     data_dir: str | Path | None = None,
     resume: bool = True,
+    jobs: int | None = None,
     command: str | None = None,
     on_progress: OnProgress | None = None,
     **options: Any,
 ) -> Comparison:
     """Train every arm with every seed and compare them on the test set.
 
-    The same call again goes on where an earlier one stopped; finished runs are not repeated.
+    The same call again goes on where an earlier one stopped; finished runs are not repeated. On
+    one machine the numbers are the same for any number of jobs. Draws and augmentations are the
+    same everywhere; with another number of threads or cores, float32 sums may differ in their last
+    digits, and so may a few predictions.
 
     Args:
         dataset: name or path, as for `load_dataset`.
         out: folder for the results; ``runs/<dataset>-<preset>`` by default.
         data_dir: folder in which named sets are looked for before the packaged ones.
         resume: whether to go on in a folder that has results already, or to start over.
+        jobs: runs side by side; None for as many as the cores can do, one on a GPU.
         command: how to repeat this, for the record.
         on_progress: called as things happen.
         **options: as for `resolve_config`: ``preset``, ``runs``, ``seed``, ``arms``, ``pairs``, …
@@ -105,6 +120,7 @@ def compare(
         RunFolderError: the folder can't be used.
     """
     config = resolve_config(dataset, **options)
+    schedule = make_schedule(jobs, len(config.arms) * config.runs, config.hardware.device)
     train, test = load_splits(config, data_dir)
     check_pairs(config.pairs, train.class_names)
     _check_trainable(config, train)
@@ -112,10 +128,13 @@ def compare(
     with owned_folder(path):
         folder = ComparisonFolder(path)
         fingerprints = {"train": train.fingerprint(), "test": test.fingerprint()}
-        folder.claim({**config.to_dict(), "fingerprints": fingerprints}, resume)
+        config, measured = _settle(config, train, folder if resume else None, schedule)
+        folder.claim({**config.to_dict(), "fingerprints": fingerprints}, resume, measured)
         if folder.results.exists():
             return load_comparison(path)
-        return _Run(config, train, test, folder, fingerprints, command, on_progress).execute()
+        return _Comparing(
+            config, schedule, train, test, folder, fingerprints, command, on_progress
+        ).execute()
 
 
 def load_comparison(path: Path) -> Comparison:
@@ -154,12 +173,28 @@ def _check_trainable(config: ComparisonConfig, train: ImageDataset) -> None:
         )
 
 
-class _Run:
+def _settle(
+    config: ComparisonConfig,
+    train: ImageDataset,
+    folder: ComparisonFolder | None,
+    schedule: Schedule,
+) -> tuple[ComparisonConfig, dict[str, Any] | None]:
+    """Measure the precision if that was asked for, unless the folder has its own already."""
+    if config.hardware.precision == "measure" and folder and (kept := folder.kept_precision()):
+        hardware = dataclasses.replace(config.hardware, precision=kept)
+        return dataclasses.replace(config, hardware=hardware), None
+    with use_threads(schedule.threads):
+        config, measured = settle_precision(config, train)
+    return config, dataclasses.asdict(measured) if measured else None
+
+
+class _Comparing:
     """One comparison under way."""
 
     def __init__(
         self,
         config: ComparisonConfig,
+        schedule: Schedule,
         train: ImageDataset,
         test: ImageDataset,
         folder: ComparisonFolder,
@@ -168,25 +203,24 @@ class _Run:
         on_progress: OnProgress | None,
     ) -> None:
         self.config = config
+        self.schedule = schedule
         self.train = train
         self.test = test
         self.folder = folder
         self.fingerprints = fingerprints
         # described now: a checkout may move on while this runs
-        self.environment = describe_environment(config.hardware, command)
+        self.environment = {
+            **describe_environment(config.hardware, command),
+            **dataclasses.asdict(schedule),
+        }
         self.on_progress = on_progress
         self.base = base_augmentation(train)
-        self.class_counts = np.bincount(train.labels, minlength=train.num_classes).tolist()
         self.trainings = 1 + len(config.arms) * config.runs
         self.done = 0
 
     def execute(self) -> Comparison:
         plan, probe = self._plan()
-        # seed by seed, so that a comparison that is stopped early still has pairs
-        runs = [
-            self._train(arm, seed, plan) for seed in self.config.seeds for arm in self.config.arms
-        ]
-        runs.sort(key=lambda run: (self.config.arms.index(run["arm"]), run["seed"]))
+        runs = self._runs(plan)
         self._tell("report")
         logits = {
             (run["arm"], run["seed"]): self.folder.load_logits(run["arm"], run["seed"])[0]
@@ -201,11 +235,6 @@ class _Run:
     def _tell(self, stage: str, **details: Any) -> None:
         if self.on_progress:
             self.on_progress(ComparisonProgress(stage, self.done, self.trainings, **details))
-
-    def _training_callback(
-        self, stage: str, arm: str, seed: int
-    ) -> Callable[[TrainProgress], None]:
-        return lambda training: self._tell(stage, arm=arm, seed=seed, training=training)
 
     def _plan(self) -> tuple[ConfusionPlan, dict[str, Any]]:
         config = self.config
@@ -222,7 +251,9 @@ class _Run:
                 seed=config.seed,
                 hardware=config.hardware,
                 state_path=state_path,
-                on_progress=self._training_callback("probe", "probe", config.seed),
+                on_progress=lambda training: self._tell(
+                    "probe", arm="probe", seed=config.seed, training=training
+                ),
             )
             plan = make_plan(found, self.train, config.pairs, config.policy)
             probe = {
@@ -237,41 +268,38 @@ class _Run:
         self._tell("plan", plan=kept[0])
         return kept
 
-    def _train(self, arm: str, seed: int, plan: ConfusionPlan) -> dict[str, Any]:
-        figures = self.folder.load_run(arm, seed)
-        if figures is None:
-            base, arm_plan = arm_treatment(arm, plan, self.base, self.class_counts)
-            self._tell("train", arm=arm, seed=seed)
-            trained = train_model(
-                self.train,
-                self.config.settings,
-                base=base,
-                plan=arm_plan,
-                seed=seed,
-                hardware=self.config.hardware,
-                state_path=self.folder.state(arm, seed),
-                on_progress=self._training_callback("train", arm, seed),
-            )
-            logits = trained.classifier.predict_logits(self.test.images)
-            figures = run_figures(
-                arm,
-                seed,
-                logits,
-                self.test.labels,
-                self.test.class_names,
-                self._focus(plan),
-                steps=trained.steps,
-                images_seen=trained.images_seen,
-                train_seconds=trained.seconds,
-            )
-            figures["parameters"] = count_parameters(trained.classifier.model)
-            self.folder.save_run(figures, trained.classifier, logits, self.test.labels)
-        self.done += 1
-        self._tell("finished", arm=arm, seed=seed, accuracy=figures["test_accuracy"])
-        return figures
+    def _runs(self, plan: ConfusionPlan) -> list[dict[str, Any]]:
+        """The figures of all runs, arm by arm; those that are not there yet are trained."""
+        # seed by seed, so that a comparison that is stopped early still has pairs
+        runs = [Run(arm, seed) for seed in self.config.seeds for arm in self.config.arms]
+        figures: dict[Run, dict[str, Any]] = {}
 
-    def _focus(self, plan: ConfusionPlan) -> tuple[int, ...]:
-        return self.train.card.focus or plan.classes
+        def finished(run: Run, values: dict[str, Any]) -> None:
+            figures[run] = values
+            self.done += 1
+            self._tell("finished", **run._asdict(), accuracy=values["test_accuracy"])
+
+        for run in runs:
+            if kept := self.folder.load_run(*run):
+                finished(run, kept)
+        missing = [run for run in runs if run not in figures]
+        inputs = RunInputs(
+            self.config, self.train, self.test, self.base, plan, self.folder.path.resolve()
+        )
+        train_runs(
+            functools.partial(train_run, inputs),
+            missing,
+            self.schedule,
+            OnRun(
+                progress=lambda run, training: self._tell(
+                    "train", **run._asdict(), training=training
+                ),
+                finished=finished,
+                again=lambda run: self._tell("again", **run._asdict()),
+            ),
+        )
+        runs.sort(key=lambda run: (self.config.arms.index(run.arm), run.seed))
+        return [figures[run] for run in runs]
 
     def _results(
         self,

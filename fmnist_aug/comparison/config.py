@@ -10,10 +10,19 @@ from typing import Any
 
 from fmnist_aug.augment.policies import get_policy
 from fmnist_aug.comparison.arms import ARMS
+from fmnist_aug.data import ImageDataset
 from fmnist_aug.errors import UsageError
 from fmnist_aug.models import MODELS
 from fmnist_aug.plan import parse_pairs
-from fmnist_aug.training import Hardware, TrainSettings, choose_hardware, default_preset, get_preset
+from fmnist_aug.training import (
+    Hardware,
+    Measured,
+    TrainSettings,
+    choose_hardware,
+    default_preset,
+    get_preset,
+    measure_precision,
+)
 
 MAX_RUNS = 1000
 
@@ -26,6 +35,7 @@ class ComparisonConfig:
         dataset: name or path of the data set.
         preset: the preset that the settings came from.
         settings: of every arm's runs.
+        keep: for a training without a plan: share of the draws that is trained on, the hardest.
         probe_epochs: length of the training whose held-out confusions make the plan.
         train_images: size of the slice of the training data; None for all of it.
         test_images: size of the slice of the test data; None for all of it.
@@ -35,7 +45,7 @@ class ComparisonConfig:
         pairs: ``auto``, or the pairs to target as text.
         policy: augmentation of the extra draws; None for the data set's default.
         held_out: share of the training images on which the confusions are measured.
-        hardware: device and precision.
+        hardware: device and precision, which may still have to be measured.
         flip: whether mirrored images keep their label; None for what the data set's card says.
         image_size: side to which the pictures of an image folder are brought.
     """
@@ -43,6 +53,7 @@ class ComparisonConfig:
     dataset: str
     preset: str
     settings: TrainSettings
+    keep: float
     probe_epochs: float
     train_images: int | None
     test_images: int | None
@@ -91,7 +102,8 @@ def resolve_config(
         UsageError: an argument that can't be used, named in the message.
     """
     hardware = choose_hardware(device, precision)
-    chosen = get_preset(preset or default_preset(hardware))
+    by_rule = choose_hardware(device) if precision == "measure" else hardware
+    chosen = get_preset(preset or default_preset(by_rule))
     settings = chosen.settings
     if model is not None:
         if model not in MODELS:
@@ -120,6 +132,7 @@ def resolve_config(
         dataset=str(dataset),
         preset=chosen.name,
         settings=settings,
+        keep=chosen.keep,
         probe_epochs=probe_epochs,
         train_images=chosen.train_images,
         test_images=chosen.test_images,
@@ -133,3 +146,18 @@ def resolve_config(
         flip=flip,
         image_size=image_size,
     )
+
+
+def settle_precision(
+    config: ComparisonConfig, train: ImageDataset
+) -> tuple[ComparisonConfig, Measured | None]:
+    """With ``precision="measure"``: time a few steps, and put the fastest in its place.
+
+    Returns:
+        The configuration, and what was measured; None if nothing had to be.
+    """
+    if config.hardware.precision != "measure":
+        return config, None
+    device = config.hardware.device
+    measured = measure_precision(train, config.settings, device, choose_hardware(device).precision)
+    return dataclasses.replace(config, hardware=measured.hardware), measured

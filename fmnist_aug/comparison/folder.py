@@ -50,12 +50,24 @@ class ComparisonFolder:
         """A run's state at its last epoch boundary; removed when it is done."""
         return self.path / "state" / f"{arm}-{seed}.safetensors"
 
-    def claim(self, config: dict[str, Any], resume: bool) -> None:
+    def kept_precision(self) -> str | None:
+        """The precision of the comparison that the folder belongs to; None if there is none."""
+        if not self.config.exists():
+            return None
+        kept = read_json(self.config)
+        hardware = kept.get("hardware") if isinstance(kept, dict) else None
+        return hardware.get("precision") if isinstance(hardware, dict) else None
+
+    def claim(
+        self, config: dict[str, Any], resume: bool, measured: dict[str, Any] | None = None
+    ) -> None:
         """Make the folder this configuration's own, or go on in it if it is already.
 
         Args:
             config: the resolved configuration, plain values.
             resume: whether to go on; otherwise earlier results are removed, foreign files stay.
+            measured: what the choice of the precision rests on, if it was measured; kept beside
+                the configuration, but no part of what makes it another one.
 
         Raises:
             RunFolderError: it belongs to another configuration, or holds results of something
@@ -64,7 +76,10 @@ class ComparisonFolder:
         if not resume:
             self._clear()
         if self.config.exists():
-            difference = _first_difference(read_json(self.config), config)
+            kept = read_json(self.config)
+            if isinstance(kept, dict):
+                kept.pop("measured", None)
+            difference = _first_difference(kept, config)
             if difference:
                 raise RunFolderError(
                     f"{self.path} belongs to another comparison ({difference}); choose another "
@@ -77,7 +92,7 @@ class ComparisonFolder:
                     f"{path} is there but no {self.config.name}, so it is not of a comparison; "
                     "choose another --out"
                 )
-        write_json(self.config, config)
+        write_json(self.config, {**config, "measured": measured} if measured else config)
 
     def save_plan(self, plan: ConfusionPlan, probe: dict[str, Any]) -> None:
         """Write the plan, with what is known of its probe."""

@@ -2,6 +2,7 @@
 
 from fmnist_aug.training.engine import TrainedModel, check_classes, train_model
 from fmnist_aug.training.hardware import Hardware, choose_hardware
+from fmnist_aug.training.measure import Measured, measure_precision
 from fmnist_aug.training.progress import TrainProgress
 from fmnist_aug.training.settings import (
     PRESETS,
@@ -14,6 +15,7 @@ from fmnist_aug.training.settings import (
 __all__ = [
     "PRESETS",
     "Hardware",
+    "Measured",
     "Preset",
     "TrainProgress",
     "TrainSettings",
@@ -22,5 +24,6 @@ __all__ = [
     "choose_hardware",
     "default_preset",
     "get_preset",
+    "measure_precision",
     "train_model",
 ]

@@ -14,13 +14,18 @@ from fmnist_aug.augment.policies import Policy
 from fmnist_aug.classifier import CheckpointHeader, Normalisation
 from fmnist_aug.data import ImageDataset
 from fmnist_aug.sampler import AugmentationSampler
+from fmnist_aug.training.selection import HardExamples
 
 _TARGETED_SEED = 1 << 32
 """Added to the seed for the targeted policy, so that its draws don't repeat the base policy's."""
 
 
 class Batches:
-    """The sampler's endless stream of draws, cut into batches, normalised and augmented."""
+    """The sampler's endless stream of draws, cut into batches, normalised and augmented.
+
+    After ``all_until`` steps each batch is chosen from more draws if the plan says so: those of
+    the planned classes, and of the other classes those that are hard.
+    """
 
     def __init__(
         self,
@@ -32,6 +37,8 @@ class Batches:
         seed: int,
         header: CheckpointHeader,
         device: torch.device,
+        *,
+        all_until: int = 0,
     ) -> None:
         self.images = torch.from_numpy(dataset.images).permute(0, 3, 1, 2).to(device)
         self.labels = torch.from_numpy(dataset.labels).to(device)
@@ -42,39 +49,63 @@ class Batches:
         self.seed = seed
         self.normalise = Normalisation(header.mean, header.std, device)
         self.device = device
+        self.candidates = round(batch_size / sampler.plan.keep)
+        self.all_until = all_until
+        planned = np.isin(dataset.labels, sampler.plan.classes)
+        self.hard = HardExamples(torch.from_numpy(planned).to(device))
 
-    def stream(self, first: int, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Inputs (N, C, H, W) and labels (N,) of the batches ``first`` … ``steps`` − 1."""
-        for indices, copies, epochs in self._draws(first, steps):
-            where, which, when, extra = (
-                torch.from_numpy(values).to(self.device, non_blocking=True)
-                for values in (indices, copies, epochs, np.flatnonzero(copies))
+    def stream(self, first: int, steps: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """The batches ``first`` … ``steps`` − 1: inputs (N, C, H, W), labels (N,), indices (N,)."""
+        for draws in self._draws(first, steps):
+            where, copies, epochs = (
+                torch.from_numpy(values).to(self.device, non_blocking=True) for values in draws
             )
-            yield self._load(where, which, when, extra), self.labels[where]
+            if len(where) > self.batch_size:
+                chosen = self.hard.choose(where, self.batch_size)
+                where, copies, epochs = where[chosen], copies[chosen], epochs[chosen]
+            yield self._load(where, copies, epochs), self.labels[where], where
 
-    def _load(self, indices: Tensor, copies: Tensor, epochs: Tensor, extra: Tensor) -> Tensor:
+    def _draws_before(self, step: int) -> int:
+        """How many draws the steps before this one have used up."""
+        chosen_from_more = max(step - self.all_until, 0)
+        return (step - chosen_from_more) * self.batch_size + chosen_from_more * self.candidates
+
+    def _load(self, indices: Tensor, copies: Tensor, epochs: Tensor) -> Tensor:
         images = self.images[indices].float()
         images = augment_batch(
             images, self.base, indices, seed=self.seed, epochs=epochs, copies=copies
         )
-        if len(extra) and self.targeted.operations:
-            images[extra] = augment_batch(
-                images[extra],
-                self.targeted,
-                indices[extra],
-                seed=self.seed + _TARGETED_SEED,
-                epochs=epochs[extra],
-                copies=copies[extra],
+        if not self.targeted.operations:
+            return self.normalise(images)
+        if self.device.type == "cpu":  # elsewhere finding out how many there are would wait
+            extra = copies.nonzero()[:, 0]
+            images[extra] = self._augment_extra(
+                images[extra], indices[extra], copies[extra], epochs[extra]
             )
+        else:
+            changed = self._augment_extra(images, indices, copies, epochs)
+            images = torch.where((copies > 0)[:, None, None, None], changed, images)
         return self.normalise(images)
+
+    def _augment_extra(
+        self, images: Tensor, indices: Tensor, copies: Tensor, epochs: Tensor
+    ) -> Tensor:
+        return augment_batch(
+            images,
+            self.targeted,
+            indices,
+            seed=self.seed + _TARGETED_SEED,
+            epochs=epochs,
+            copies=copies,
+        )
 
     def _draws(self, first: int, steps: int) -> Iterator[tuple[NDArray[np.int64], ...]]:
         length = len(self.sampler)
-        epoch, offset = divmod(first * self.batch_size, length)
+        epoch, offset = divmod(self._draws_before(first), length)
         indices, copies = self.sampler.epoch_draws(epoch)
-        for _ in range(first, steps):
+        for step in range(first, steps):
             parts: list[tuple[NDArray[np.int64], ...]] = []
-            needed = self.batch_size
+            needed = self.batch_size if step < self.all_until else self.candidates
             while needed:
                 if offset == length:
                     epoch, offset = epoch + 1, 0

@@ -28,6 +28,7 @@ from fmnist_aug.plan import ConfusionPlan
 from fmnist_aug.sampler import AugmentationSampler
 from fmnist_aug.training.batches import Batches
 from fmnist_aug.training.hardware import Hardware, choose_hardware
+from fmnist_aug.training.memory import keep_freed_memory
 from fmnist_aug.training.optimizers import make_optimizers, set_learning_rates
 from fmnist_aug.training.progress import ProgressReporter, TrainProgress
 from fmnist_aug.training.settings import TrainSettings
@@ -86,6 +87,8 @@ def train_model(
     check_classes(dataset)
     hardware = hardware or choose_hardware()
     device = torch.device(hardware.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     base = base or get_policy("none")
     plan = plan or ConfusionPlan.empty(dataset.class_names)
     header = _header(dataset, settings)
@@ -99,7 +102,18 @@ def train_model(
         model = create_model(
             settings.model, dataset.num_classes, dataset.images.shape[3], dataset.image_size
         ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        state = TrainingState(model, make_optimizers(model, settings))
+        batches = Batches(
+            dataset,
+            sampler,
+            batch_size,
+            base,
+            targeted,
+            seed,
+            header,
+            device,
+            all_until=round(plan.keep_after * steps_per_epoch),
+        )
+        state = TrainingState(model, make_optimizers(model, settings), batches.hard.losses)
         identity = {
             "settings": asdict(settings),
             "plan": plan.to_dict(),
@@ -109,19 +123,21 @@ def train_model(
             "header": asdict(header),
         }
         load_state(state_path, state, identity)
-        batches = Batches(dataset, sampler, batch_size, base, targeted, seed, header, device)
         progress = ProgressReporter(
             on_progress, state.step, steps, batch_size, len(dataset), device
         )
         scaler = torch.amp.GradScaler(enabled=hardware.precision == "fp16")
         started = time.perf_counter() - state.seconds
         model.train()
-        for inputs, targets in batches.stream(state.step, steps):
+        for inputs, targets, indices in batches.stream(state.step, steps):
             if state.step % steps_per_epoch == 0:
                 # a resumed run draws the same dropout masks as an unbroken one
                 torch.manual_seed(seed * 1_000_003 + state.step)
             set_learning_rates(state.optimizers, state.step / steps, settings.warmup)
-            loss, correct = _train_step(state, inputs, targets, settings, hardware, scaler)
+            loss, logits = _train_step(state, inputs, targets, settings, hardware, scaler)
+            correct = (logits.argmax(dim=1) == targets).sum()
+            if plan.keep < 1:
+                batches.hard.record(indices, F.cross_entropy(logits, targets, reduction="none"))
             state.step += 1
             progress.add(loss, correct)
             boundary = state.step % steps_per_epoch == 0 or state.step == steps
@@ -172,7 +188,7 @@ def _train_step(
     for optimizer in state.optimizers:
         scaler.step(optimizer)
     scaler.update()
-    return loss.detach(), (logits.detach().argmax(dim=1) == targets).sum()
+    return loss.detach(), logits.detach()
 
 
 def _header(dataset: ImageDataset, settings: TrainSettings) -> CheckpointHeader:

@@ -9,7 +9,7 @@ import torch
 from fmnist_aug.errors import UsageError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+PRECISIONS = ("auto", "measure", "fp32", "bf16", "fp16")
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Hardware:
 
     Attributes:
         device: ``cpu``, ``cuda`` or ``mps``.
-        precision: ``fp32``, ``bf16`` or ``fp16``.
+        precision: ``fp32``, ``bf16`` or ``fp16``; ``measure`` until that is settled.
     """
 
     device: str
@@ -33,8 +33,12 @@ class Hardware:
 def choose_hardware(device: str = "auto", precision: str = "auto") -> Hardware:
     """The device and precision to use; the same machine always decides alike.
 
-    By itself: a CUDA GPU if there is one, with bf16; else the CPU, with bf16 only if it has
-    AVX512-BF16 or AMX instructions (without them bf16 is slower than fp32).
+    By itself: a CUDA GPU if there is one, else the CPU, and the precision of `rule`.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``; or ``measure``, which stays in the
+            answer until `measure_precision` has settled it.
 
     Raises:
         UsageError: a device that is not there, or an unknown name.
@@ -52,10 +56,27 @@ def choose_hardware(device: str = "auto", precision: str = "auto") -> Hardware:
     if missing:
         raise UsageError(f"no {device} device on this machine; use --device auto or cpu")
     if precision == "auto":
-        precision = "bf16" if device == "cuda" or (device == "cpu" and cpu_has_bf16()) else "fp32"
+        precision = rule(device)
     if device == "cpu" and precision == "fp16":
         raise UsageError("fp16 is for GPUs; use --precision auto, fp32 or bf16 on the CPU")
     return Hardware(device, precision)
+
+
+def rule(device: str) -> str:
+    """The precision that pays on a device, from what it can do, so that it always decides alike.
+
+    A CPU computes bf16 only with AVX512-BF16 or AMX instructions (without them it is slower than
+    fp32); a CUDA GPU bf16 from compute capability 8 on, fp16 from 7 on (tensor cores); fp32 else.
+    """
+    if device == "cuda":
+        major, _ = torch.cuda.get_device_capability()
+        return "bf16" if major >= 8 else "fp16" if major >= 7 else "fp32"
+    return "bf16" if device == "cpu" and cpu_has_bf16() else "fp32"
+
+
+def candidates(device: str) -> tuple[str, ...]:
+    """The precisions that a device knows, fast or not."""
+    return ("fp32", "bf16", "fp16") if device == "cuda" else ("fp32", "bf16")
 
 
 def cpu_has_bf16() -> bool:

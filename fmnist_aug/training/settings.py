@@ -70,6 +70,8 @@ class Preset:
         probe_epochs: epochs of the one training whose held-out confusions make the plan.
         train_images: size of the slice of the training data; None for all of it.
         test_images: size of the slice of the test data; None for all of it.
+        keep: for a training without a plan: share of the draws that is trained on, the hardest;
+            1 for all.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Preset:
     probe_epochs: float
     train_images: int | None = None
     test_images: int | None = None
+    keep: float = 0.5
 
 
 FAST = TrainSettings(
@@ -121,6 +124,7 @@ PRESETS = {
             "the original experiment's network at full size",
             TrainSettings(model="baseline-cnn", epochs=12, batch_size=128, learning_rate=0.05),
             probe_epochs=4,
+            keep=1.0,
         ),
     )
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fmnist_aug.classifier import read_tensors, write_tensors
 from fmnist_aug.errors import CheckpointError
@@ -16,10 +16,11 @@ from fmnist_aug.errors import CheckpointError
 
 @dataclass
 class TrainingState:
-    """What changes from step to step."""
+    """What changes from step to step; ``losses`` are those by which hard examples are chosen."""
 
     model: nn.Module
     optimizers: list[torch.optim.Optimizer]
+    losses: Tensor
     step: int = 0
     seconds: float = 0.0
 
@@ -27,6 +28,7 @@ class TrainingState:
 def save_state(path: Path, state: TrainingState, identity: dict[str, Any]) -> None:
     """Write weights, optimisers and position, with what they belong to."""
     tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
+    tensors["losses"] = state.losses
     for position, optimizer in enumerate(state.optimizers):
         for index, values in optimizer.state_dict()["state"].items():
             for name, value in values.items():
@@ -49,6 +51,7 @@ def load_state(path: Path | None, state: TrainingState, identity: dict[str, Any]
     state.model.load_state_dict(
         {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}
     )
+    state.losses.copy_(tensors["losses"])
     for position, optimizer in enumerate(state.optimizers):
         content = optimizer.state_dict()
         content["state"] = {}

@@ -1,0 +1,45 @@
+"""Training on the hardest of more candidates: easy images are skipped until they turn hard."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class HardExamples:
+    """Keeps those draws of a batch of candidates on which the network did worst when last seen.
+
+    A small proxy network does the choosing in Keller Jordan's ``airbench96_faster.py``
+    (https://github.com/KellerJordan/cifar10-airbench); here the loss of an image's last draw does,
+    which costs nothing. An image that was not trained on yet counts as hard.
+
+    Args:
+        first: bool (images,), on the device: the training images that are preferred to all
+            others, however easy they are.
+    """
+
+    def __init__(self, first: Tensor) -> None:
+        self.first = first
+        self.losses = torch.full((len(first),), torch.inf, device=first.device)
+
+    def choose(self, indices: Tensor, size: int) -> Tensor:
+        """Positions int64 (size,), ascending, of the hardest of some draws.
+
+        Args:
+            indices: int64 (N,), each draw's index in the data set; N ≥ ``size``.
+            size: how many to keep.
+        """
+        # stable, so that equal losses are the same choice on every machine
+        order = self.losses[indices].argsort(descending=True, stable=True)
+        order = order[self.first[indices[order]].argsort(descending=True, stable=True)]
+        return order[:size].sort().values
+
+    def record(self, indices: Tensor, losses: Tensor) -> None:
+        """Remember the losses (N,) of draws that were trained on.
+
+        Args:
+            indices: int64 (N,), each draw's index in the data set.
+            losses: float (N,).
+        """
+        # an image that was drawn twice keeps its larger loss, whatever the order of the draws
+        self.losses.scatter_reduce_(0, indices, losses, "amax", include_self=False)
