@@ -13,8 +13,26 @@ Command = Callable[..., Any]
 
 PRESETS = ("smoke", "fast", "light", "original")
 MODELS = ("baseline-cnn", "fast-cnn")
-ARMS = ("baseline", "uniform", "targeted")
-POLICIES = ("none", "flip", "shift", "geometric", "photometric", "erasing", "buttons")
+ARMS = (
+    "baseline",
+    "uniform",
+    "sampler-only",
+    "augment-only",
+    "random-classes",
+    "targeted",
+)
+POLICIES = (
+    "none",
+    "flip",
+    "shift",
+    "geometric",
+    "photometric",
+    "erasing",
+    "buttons",
+    "mix-within",
+    "mix-away",
+    "weaker",
+)
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "measure", "fp32", "bf16", "fp16")
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from fmnist_aug.augment.batched import augment_batch
-from fmnist_aug.augment.policies import Policy, get_policy
+from fmnist_aug.augment.policies import Policy, plan_policy
 from fmnist_aug.comparison.arms import base_augmentation
 from fmnist_aug.data import ImageDataset
 from fmnist_aug.plan import ConfusionPlan
@@ -29,7 +29,7 @@ def augmented_samples(
         A caption and uint8 (1 + copies, H, W, C) for each image.
     """
     base = base_augmentation(train)
-    targeted = get_policy(plan.policy)
+    targeted = plan_policy(plan)
     return [
         (
             f"{train.class_names[label]}: the original, then {base.name} + {targeted.name}",
