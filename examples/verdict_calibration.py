@@ -67,7 +67,7 @@ def simulate(
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """One comparison: which images arms a and b had right, bool (runs, images) each."""
     shape = scenario.runs, scenario.images
-    # half of beta's weight a class of outcome: most images are easy, some hopeless, few between
+    # beta with a total weight of 1/2: most images are easy, some hopeless, few between
     easy = rng.beta(scenario.accuracy / 2, (1 - scenario.accuracy) / 2, scenario.images)
     chances = [easy.copy(), easy.copy()]
     if scenario.crossed:

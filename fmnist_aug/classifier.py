@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fmnist_aug.confusion import ConfusionReport
 from fmnist_aug.errors import CheckpointError, DataError, FmnistAugError
 from fmnist_aug.files import write_bytes
 from fmnist_aug.models import create_model
@@ -38,6 +39,9 @@ class CheckpointHeader:
             and right, each with half the weight.
         card: name of the data set that it was trained on.
         fingerprint: SHA-256 of the training data.
+        confusions: counts on held-out training images, rows = true, columns = predicted; empty
+            if none were measured.
+        confusions_source: what they were measured with, in a sentence.
     """
 
     model: str
@@ -48,6 +52,13 @@ class CheckpointHeader:
     views: tuple[str, ...]
     card: str = ""
     fingerprint: str = ""
+    confusions: tuple[tuple[int, ...], ...] = ()
+    confusions_source: str = ""
+
+    @property
+    def confusion_report(self) -> ConfusionReport | None:
+        """The held-out confusions with names; None if none were measured."""
+        return ConfusionReport(self.confusions, self.class_names) if self.confusions else None
 
 
 class Classifier:
@@ -87,7 +98,7 @@ class Classifier:
             for start in range(0, len(images), BATCH_SIZE):
                 batch = torch.from_numpy(images[start : start + BATCH_SIZE]).to(self.device)
                 inputs = self.normalise(batch.permute(0, 3, 1, 2))
-                parts.append(self._average_views(inputs).cpu().numpy())
+                parts.append(self.average_views(inputs).cpu().numpy())
         self.model.train(was_training)
         if not parts:
             return np.zeros((0, len(self.class_names)), np.float32)
@@ -101,6 +112,24 @@ class Classifier:
         """Class indices int64 (N,)."""
         return np.asarray(self.predict_logits(images).argmax(axis=1))
 
+    def with_confusions(self, report: ConfusionReport, source: str) -> Classifier:
+        """The same network, with held-out confusions kept in its header.
+
+        Args:
+            report: of images that were not trained on, with this classifier's classes.
+            source: what they were measured with, in a sentence.
+
+        Raises:
+            DataError: the report is of other classes.
+        """
+        if report.class_names != self.class_names:
+            raise DataError(
+                f"the confusions are of the classes {', '.join(report.class_names[:10])}, not of "
+                f"{', '.join(self.class_names[:10])}"
+            )
+        header = replace(self.header, confusions=report.counts, confusions_source=source)
+        return Classifier(self.model, header, str(self.device))
+
     def save(self, path: Path) -> None:
         """Write weights and header as one safetensors file.
 
@@ -109,7 +138,9 @@ class Classifier:
         """
         write_tensors(path, self.model.state_dict(), "classifier", asdict(self.header))
 
-    def _average_views(self, inputs: Tensor) -> Tensor:
+    def average_views(self, inputs: Tensor) -> Tensor:
+        """Logits (N, classes) of normalised (N, C, H, W), averaged over the test-time views."""
+
         def both_sides(images: Tensor) -> Tensor:
             images = images.contiguous(memory_format=torch.channels_last)
             logits: Tensor = self.model(images).float()
@@ -177,12 +208,10 @@ def load_classifier(path: str | Path, device: str = "cpu") -> Classifier:
     if kind != "classifier":
         raise CheckpointError(f"{path} holds no trained classifier")
     try:
-        fields: dict[str, Any] = {
-            key: tuple(item) if isinstance(item, list) else item for key, item in value.items()
-        }
-        header = CheckpointHeader(**fields)
+        header = CheckpointHeader(**{key: _with_tuples(item) for key, item in value.items()})
         if not set(header.views) <= set(VIEWS):
             raise ValueError(f"unknown test-time views {header.views}")
+        _ = header.confusion_report  # raises if it doesn't fit the classes
         with torch.random.fork_rng():
             model = create_model(
                 header.model, len(header.class_names), len(header.mean), header.image_size
@@ -236,6 +265,11 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], str, Any]:
         return tensors, metadata["kind"], json.loads(metadata["header"])
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path} has a damaged header ({error!r})") from error
+
+
+def _with_tuples(value: Any) -> Any:
+    """JSON has no tuples, so they come back as lists."""
+    return tuple(_with_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -71,6 +71,21 @@ def read_json(path: Path) -> Any:
         ) from error
 
 
+def check_writable(path: Path) -> None:
+    """Fail before a long work whose result goes to ``path``, not after it.
+
+    Raises:
+        RunFolderError: ``path`` is a folder, or its folder is missing or can't be written to.
+    """
+    folder = path.parent
+    if path.is_dir():
+        raise RunFolderError(f"{path} is a folder; name a file (--out)")
+    if not folder.is_dir():
+        raise RunFolderError(f"{folder} is no folder; make it or choose another --out")
+    if not os.access(folder, os.W_OK):
+        raise RunFolderError(f"cannot write into {folder}; choose another --out")
+
+
 @contextlib.contextmanager
 def owned_folder(folder: Path) -> Iterator[Path]:
     """Make ``folder`` if needed and own it until the block ends; the kernel frees a dead owner's.

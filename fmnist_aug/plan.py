@@ -40,10 +40,9 @@ class ConfusionPlan:
         reason: why these pairs, in a sentence.
         source: where the confusions were measured.
         confusions: the confusions behind the plan, if it came from any.
-        keep: share of the draws that the training engine trains on: those of the targeted classes,
-            then those on which the network did worst when it last saw the image; 1 for all. The
-            easy draws of the other classes are skipped, and the steps are spent on more epochs.
-            Samplers, which know of no losses, draw everything.
+        keep: share of the draws that the training engine trains on: those on which the network
+            did worst when it last saw the image; 1 for all. Easy draws are skipped, and the steps
+            are spent on more epochs. Samplers, which know of no losses, draw everything.
         keep_after: length in epochs of the beginning in which all draws are trained on.
         strength: factor of the ranges of the policy's operations; < 1 is weaker.
         in_place: whether the draws replace as large a share, w / (1 + w) for w extra draws per
@@ -288,7 +287,7 @@ class ConfusionPlan:
             + (f", strength × {self.strength:g}" if self.strength != 1 else ""),
             *self._describe_draws(),
             f"draws trained on: {self.keep:.0%}"
-            + (", the easiest of the other classes are skipped" if self.keep < 1 else ""),
+            + (", the easiest are skipped" if self.keep < 1 else ""),
             f"why: {self.reason}",
             f"from: {self.source}",
         ]

@@ -6,6 +6,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.datasets import load_digits
+from sklearn.metrics import confusion_matrix
+from sklearn.model_selection import cross_val_predict
+from sklearn.naive_bayes import GaussianNB
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from fmnist_aug import ConfusionPlan, ConfusionReport, load_dataset
@@ -254,3 +258,26 @@ def test_labels_are_found_in_any_data_set_without_decoding():
     for source in (Decoder(), [0.5, 1.0], [-1, 0]):
         with pytest.raises(DataError):
             find_labels(source)
+
+
+def test_cleanlabs_labels_and_pred_probs_are_taken_as_they_are():
+    # what cleanlab's documentation hands to find_label_issues(labels, pred_probs)
+    images, labels = load_digits(return_X_y=True)
+    images, labels = images[:300], labels[:300]
+    model = GaussianNB()
+    pred_probs = cross_val_predict(model, images, labels, cv=3, method="predict_proba")
+    report = ConfusionReport.from_predictions(labels, pred_probs)
+    by_scikit_learn = confusion_matrix(labels, pred_probs.argmax(axis=1), labels=range(10))
+    assert (report.matrix == by_scikit_learn).all()
+    # a class that no image has still has a column
+    few = ConfusionReport.from_predictions([0, 1], np.eye(4)[[0, 3]], ["a", "b", "c", "d"])
+    assert few.counts[1] == (0, 0, 0, 1)
+    with pytest.raises(DataError, match="NaN"):
+        ConfusionReport.from_predictions([0], [[np.nan, 1.0]])
+
+
+def test_names_as_pandas_stores_them_are_taken():
+    names = np.array(["cat", "dog"], dtype=object)
+    assert ConfusionReport.from_predictions(names, names[::-1]).class_names == ("cat", "dog")
+    with pytest.raises(DataError, match="object"):
+        ConfusionReport.from_predictions(np.array(["cat", 1], dtype=object), names)

@@ -13,9 +13,11 @@ from fmnist_aug.training import (
     Hardware,
     TrainSettings,
     choose_hardware,
-    default_preset,
+    measure,
+    measure_precision,
     train_model,
 )
+from fmnist_aug.training.measure import choose_fastest
 from fmnist_aug.training.muon import orthogonalise
 from fmnist_aug.training.selection import HardExamples
 
@@ -136,10 +138,12 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
     resumed = train_model(data, settings, state_path=state, on_progress=seen.append, **options)
     assert seen[0].step > 1, "it began again at the beginning"
     assert_equal(weights(resumed), weights(unbroken))
+    assert resumed.curve == unbroken.curve
+    assert resumed.curve[-1][0] == pytest.approx(settings.epochs, rel=0.05)
 
 
 def test_hard_examples_are_those_with_the_highest_last_loss():
-    hard = HardExamples(torch.zeros(6, dtype=torch.bool))
+    hard = HardExamples(6, torch.device("cpu"))
     hard.record(torch.tensor([0, 1, 2, 3]), torch.tensor([0.1, 3.0, 0.2, 1.0]))
     # images 4 and 5 were never trained on, so they come first
     assert hard.choose(torch.arange(6), 4).tolist() == [1, 3, 4, 5]
@@ -147,10 +151,6 @@ def test_hard_examples_are_those_with_the_highest_last_loss():
     assert hard.choose(torch.tensor([5, 4, 3, 2, 1, 0]), 3).tolist() == [1, 2, 4]
     # equal losses: the earlier draw
     assert hard.choose(torch.tensor([3, 1, 3, 1]), 3).tolist() == [0, 1, 3]
-    preferred = HardExamples(torch.tensor([True, False, False, True]))
-    preferred.record(torch.arange(4), torch.tensor([0.1, 3.0, 2.0, 0.2]))
-    assert preferred.choose(torch.arange(4), 1).tolist() == [3]
-    assert preferred.choose(torch.arange(4), 3).tolist() == [0, 1, 3]
 
 
 def test_keeping_hard_examples_passes_over_more_draws_in_as_many_steps(slice_of_fashion):
@@ -237,14 +237,37 @@ def test_the_hardware_is_chosen_by_what_the_cpu_can_do(monkeypatch):
         choose_hardware("cuda")
 
 
-def test_the_default_preset_follows_from_the_machine():
-    assert default_preset(Hardware("cpu", "fp32")) == "light"
-    assert default_preset(Hardware("cpu", "bf16")) == default_preset(Hardware("cuda", "bf16"))
-    assert default_preset(Hardware("cpu", "bf16")) == "fast"
+@pytest.mark.parametrize(
+    ("capability", "precision"),
+    [((10, 0), "bf16"), ((9, 0), "bf16"), ((8, 0), "bf16"), ((7, 5), "fp16"), ((6, 1), "fp32")],
+)
+def test_a_gpu_gets_the_precision_that_its_capability_allows(monkeypatch, capability, precision):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    assert choose_hardware() == Hardware("cuda", precision)
+
+
+def test_the_fastest_precision_is_taken_unless_the_rule_is_as_fast_but_for_noise():
+    assert choose_fastest({"fp32": 0.10, "bf16": 0.20}, "bf16") == "fp32"
+    assert choose_fastest({"fp32": 0.10, "bf16": 0.05}, "fp32") == "bf16"
+    assert choose_fastest({"fp32": 0.100, "bf16": 0.101}, "bf16") == "bf16"
+
+
+@pytest.mark.parametrize("capability", ["avx2", "amx_bf16"])
+def test_measuring_times_each_precision_on_real_steps(slice_of_fashion, monkeypatch, capability):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {capability: True})
+    monkeypatch.setattr(measure, "TURNS", 1)
+    before = torch.get_rng_state()
+    small = dataclasses.replace(SHORT, batch_size=16)
+    found = measure_precision(slice_of_fashion, small, "cpu", choose_hardware("cpu").precision)
+    assert found.step_seconds.keys() == {"fp32", "bf16"}
+    assert min(found.step_seconds.values()) > 0
+    assert found.hardware.precision in found.step_seconds
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_presets_are_complete_and_settings_are_checked():
-    assert set(PRESETS) == {"smoke", "fast", "light", "original"}
+    assert set(PRESETS) == {"smoke", "fast", "original"}
     with pytest.raises(UsageError, match="epochs"):
         TrainSettings(model="fast-cnn", epochs=0)
     assert SHORT.batch_for(10) == 2

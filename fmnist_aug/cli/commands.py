@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -16,15 +16,15 @@ from fmnist_aug.cli.options import (
     output_options,
     parse_jobs,
     plan_options,
+    tracker_options,
     training_options,
 )
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from fmnist_aug.comparison.probe import Probe
     from fmnist_aug.data import ImageDataset
+
+Event = TypeVar("Event")
 
 
 @click.command()
@@ -59,18 +59,29 @@ if TYPE_CHECKING:
 @click.option(
     "--resume/--no-resume", default=True, help="Go on in a folder that has results, or start over."
 )
+@tracker_options
 @output_options
-def compare(out: str | None, as_json: bool, quiet: bool, debug: bool, **options: Any) -> None:
+def compare(
+    out: str | None,
+    tensorboard: str | None,
+    mlflow: str | None,
+    as_json: bool,
+    quiet: bool,
+    debug: bool,
+    **options: Any,
+) -> None:
     """Train baseline, uniform and targeted over several runs, and say what targeting did."""
     from fmnist_aug.cli.progress import ProgressDisplay
     from fmnist_aug.comparison import compare as run_comparison
+    from fmnist_aug.trackers import open_trackers
 
-    with ProgressDisplay(quiet) as display:
+    tracked = open_trackers(tensorboard, mlflow, name="compare", parameters=options)
+    with tracked as trackers, ProgressDisplay(quiet) as display:
         found = run_comparison(
             options.pop("dataset"),
             out=out,
             command=command_line(),
-            on_progress=display.comparison,
+            on_progress=_each(display.comparison, trackers.comparison),
             **options,
         )
     if as_json:
@@ -87,13 +98,25 @@ def compare(out: str | None, as_json: bool, quiet: bool, debug: bool, **options:
     type=click.Path(),
     help="Checkpoint to write.  [default: <dataset>-<preset>.safetensors]",
 )
+@tracker_options
 @output_options
-def train(out: str | None, as_json: bool, quiet: bool, debug: bool, **options: Any) -> None:
+def train(
+    out: str | None,
+    tensorboard: str | None,
+    mlflow: str | None,
+    as_json: bool,
+    quiet: bool,
+    debug: bool,
+    **options: Any,
+) -> None:
     """Train one model with the base augmentation of the data set, and test it."""
     from fmnist_aug.cli.progress import ProgressDisplay
     from fmnist_aug.comparison import base_augmentation, load_splits, settle_precision
+    from fmnist_aug.files import check_writable, write_text
+    from fmnist_aug.model_card import card_path, model_card
     from fmnist_aug.models import count_parameters
     from fmnist_aug.plan import ConfusionPlan
+    from fmnist_aug.trackers import open_trackers
     from fmnist_aug.training import train_model
 
     config = _config(**options)
@@ -101,8 +124,10 @@ def train(out: str | None, as_json: bool, quiet: bool, debug: bool, **options: A
     config, _ = settle_precision(config, train_set)
     path = Path(out or f"{train_set.card.name}-{config.preset}.safetensors")
     card = train_set.card
-    _check_writable(path)
-    with ProgressDisplay(quiet) as display:
+    check_writable(path)
+    run = f"train-{config.seed}"
+    tracked = open_trackers(tensorboard, mlflow, name="train", parameters=options)
+    with tracked as trackers, ProgressDisplay(quiet) as display:
         trained = train_model(
             train_set,
             config.settings,
@@ -110,15 +135,26 @@ def train(out: str | None, as_json: bool, quiet: bool, debug: bool, **options: A
             plan=ConfusionPlan.empty(train_set.class_names, keep=config.keep),
             seed=config.seed,
             hardware=config.hardware,
-            on_progress=lambda progress: display.training("training", progress),
+            on_progress=_each(
+                lambda progress: display.training("training", progress),
+                lambda progress: trackers.training(run, progress),
+            ),
         )
-    trained.classifier.save(path)
-    correct = trained.classifier.predict(test_set.images) == test_set.labels
+        trained.classifier.save(path)
+        correct = trained.classifier.predict(test_set.images) == test_set.labels
+        trackers.finished(run, float(correct.mean()))
+    epochs = config.settings.epochs
+    facts = {
+        "test accuracy": f"{correct.mean():.2%} of {len(correct)} images",
+        "training": f"preset {config.preset}, {epochs:g} epochs, seed {config.seed}",
+    }
+    write_text(card_path(path), model_card(trained.classifier, path.name, facts))
     _print_values(
         {
             "test_accuracy": float(correct.mean()),
             "train_seconds": round(trained.seconds, 3),
             "checkpoint": str(path),
+            "card": str(card_path(path)),
             "dataset": card.title,
             "fingerprint": train_set.fingerprint(),
             "model": config.settings.model,
@@ -175,10 +211,21 @@ def evaluate(
 @data_options
 @training_options
 @click.option("--top", type=click.IntRange(1), default=10, help="How many pairs to show.")
+@click.option(
+    "--out", type=click.Path(), help="Also write a sheet of the confused images to this PNG."
+)
 @output_options
-def confusions(top: int, as_json: bool, quiet: bool, debug: bool, **options: Any) -> None:
+def confusions(
+    top: int, out: str | None, as_json: bool, quiet: bool, debug: bool, **options: Any
+) -> None:
     """Show the most confused pairs of classes, measured on held-out training images."""
-    found, _, _ = _probe(quiet, **options)
+    from fmnist_aug.files import check_writable
+
+    if out is not None:
+        check_writable(Path(out))
+    found, train_set = _probe(quiet, **options)
+    if out is not None:
+        _write_confused_images(Path(out), found, train_set)
     pairs = found.confusions.most_confused(top)
     names = found.confusions.class_names
     if as_json:
@@ -221,6 +268,8 @@ def confusions(top: int, as_json: bool, quiet: bool, debug: bool, **options: Any
         f"{found.confusions.errors} errors; accuracy {found.confusions.accuracy:.2%}", markup=False
     )
     console.print(f"from {found.source}", markup=False)
+    if out is not None:
+        console.print(f"images: {out}", markup=False, highlight=False, soft_wrap=True)
 
 
 @click.command()
@@ -266,9 +315,10 @@ def plan(
 ) -> None:
     """Measure confusions on held-out training images and turn them into a plan."""
     from fmnist_aug.by_image import target_images
+    from fmnist_aug.classifier import softmax
     from fmnist_aug.cli.searching import run_search
     from fmnist_aug.comparison import make_plan
-    from fmnist_aug.files import read_json, write_text
+    from fmnist_aug.files import check_writable, read_json, write_text
     from fmnist_aug.plan import ConfusionPlan, parse_pairs
 
     if plan_file is not None:
@@ -277,17 +327,17 @@ def plan(
         if pairs.strip() != "auto":
             parse_pairs(pairs)
         if out is not None:
-            _check_writable(Path(out))
+            check_writable(Path(out))
         if search and (policy is not None or folds is not None):
             raise click.UsageError("--search takes neither --policy nor --folds")
-        found, train_set, probabilities = _probe(quiet, pairs=pairs, folds=folds, **options)
+        found, train_set = _probe(quiet, pairs=pairs, folds=folds, **options)
         if search:
             config = _config(pairs=pairs, **options)
             made = run_search(config, found, train_set, study, trials, budget, quiet)
         else:
             made = make_plan(found, train_set, pairs, policy)
-        if probabilities is not None:
-            made = target_images(made, train_set.labels, probabilities)
+        if folds is not None:
+            made = target_images(made, train_set.labels, softmax(found.logits))
     if out is not None:
         write_text(Path(out), made.to_json() + "\n")
     click.echo(made.to_json() if as_json else made.to_table())
@@ -311,6 +361,16 @@ def report(folder: str, data_dir: str | None, as_json: bool, quiet: bool, debug:
 COMMANDS = (compare, train, evaluate, confusions, plan, report)
 
 
+def _each(*callbacks: Callable[[Event], None]) -> Callable[[Event], None]:
+    """One callback that calls several."""
+
+    def call(event: Event) -> None:
+        for callback in callbacks:
+            callback(event)
+
+    return call
+
+
 def _config(**options: Any) -> Any:
     from fmnist_aug.comparison import resolve_config
 
@@ -319,7 +379,7 @@ def _config(**options: Any) -> Any:
 
 def _probe(
     quiet: bool, pairs: str = "auto", folds: int | None = None, **options: Any
-) -> tuple[Probe, ImageDataset, NDArray[np.float32] | None]:
+) -> tuple[Probe, ImageDataset]:
     from fmnist_aug.cli.progress import ProgressDisplay
     from fmnist_aug.comparison import (
         base_augmentation,
@@ -337,7 +397,7 @@ def _probe(
     base = base_augmentation(train_set)
     with ProgressDisplay(quiet) as display:
         if folds is not None:
-            found, probabilities = measure_out_of_fold(
+            found = measure_out_of_fold(
                 train_set,
                 config.settings,
                 folds,
@@ -346,7 +406,7 @@ def _probe(
                 hardware=config.hardware,
                 on_progress=lambda progress: display.training("fold", progress),
             )
-            return found, train_set, probabilities
+            return found, train_set
         found = measure_confusions(
             train_set,
             config.settings,
@@ -357,20 +417,18 @@ def _probe(
             hardware=config.hardware,
             on_progress=lambda progress: display.training("probe", progress),
         )
-    return found, train_set, None
+    return found, train_set
 
 
-def _check_writable(path: Path) -> None:
-    """Fail before a long training, not after it."""
-    from fmnist_aug.errors import RunFolderError
+def _write_confused_images(path: Path, found: Probe, train_set: ImageDataset) -> None:
+    from fmnist_aug.classifier import softmax
+    from fmnist_aug.files import write_bytes
+    from fmnist_aug.report.sheets import confusion_rows, image_sheet
 
-    folder = path.parent
-    if path.is_dir():
-        raise RunFolderError(f"{path} is a folder; name a file (--out)")
-    if not folder.is_dir():
-        raise RunFolderError(f"{folder} is no folder; make it or choose another --out")
-    if not os.access(folder, os.W_OK):
-        raise RunFolderError(f"cannot write into {folder}; choose another --out")
+    held_out = train_set.subset(found.held_out)
+    rows = confusion_rows(found.confusions, held_out.images, held_out.labels, softmax(found.logits))
+    title = f"{train_set.card.title}: the most confused of {len(held_out)} held-out images"
+    write_bytes(path, image_sheet(title, rows))
 
 
 def _print_values(values: dict[str, Any], as_json: bool) -> None:

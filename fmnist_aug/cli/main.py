@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
-from fmnist_aug.cli import commands, data_commands
+from fmnist_aug.cli import commands, data_commands, predict_commands, preview_commands
 from fmnist_aug.errors import FmnistAugError
 
 EXIT_INTERRUPTED = 130
@@ -30,7 +30,12 @@ def cli() -> None:
     """
 
 
-for command in (*commands.COMMANDS, *data_commands.COMMANDS):
+for command in (
+    *commands.COMMANDS,
+    *predict_commands.COMMANDS,
+    *preview_commands.COMMANDS,
+    *data_commands.COMMANDS,
+):
     cli.add_command(command)
 
 

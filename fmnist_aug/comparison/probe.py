@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +26,15 @@ class Probe:
         confusions: on the held-out training images.
         seconds: of training.
         source: what was measured, in a sentence.
+        held_out: int64 (N,), where the held-out images stand in the training images.
+        logits: float32 (N, classes), what was predicted for them.
     """
 
     confusions: ConfusionReport
     seconds: float
     source: str
+    held_out: NDArray[np.int64] = field(repr=False, compare=False)
+    logits: NDArray[np.float32] = field(repr=False, compare=False)
 
 
 def measure_confusions(
@@ -75,14 +79,13 @@ def measure_confusions(
         on_progress=on_progress,
     )
     held = train.subset(rest)
-    confusions = ConfusionReport.from_predictions(
-        held.labels, trained.classifier.predict(held.images), train.class_names
-    )
+    logits = trained.classifier.predict_logits(held.images)
+    confusions = ConfusionReport.from_predictions(held.labels, logits, train.class_names)
     source = (
         f"{len(held)} held-out training images of {train.card.title}, predicted by "
         f"{settings.model} after {settings.epochs:g} epochs on the other {len(fit)} (seed {seed})"
     )
-    return Probe(confusions, trained.seconds, source)
+    return Probe(confusions, trained.seconds, source, rest, logits)
 
 
 def measure_out_of_fold(
@@ -94,7 +97,7 @@ def measure_out_of_fold(
     seed: int = 0,
     hardware: Hardware | None = None,
     on_progress: Callable[[TrainProgress], None] | None = None,
-) -> tuple[Probe, NDArray[np.float32]]:
+) -> Probe:
     """Predict every training image by a network that was trained on the other folds.
 
     Args:
@@ -105,9 +108,6 @@ def measure_out_of_fold(
         seed: of folds and trainings.
         hardware: device and precision.
         on_progress: as for `train_model`, for each fold in turn.
-
-    Returns:
-        The confusions of all training images, and probabilities float32 (N, classes).
 
     Raises:
         UsageError: fewer than 2 folds.
@@ -122,7 +122,7 @@ def measure_out_of_fold(
     fewest = int(counts[counts > 0].min())
     if fewest < folds:
         raise DataError(f"a class has {fewest} training images only, too few for {folds} folds")
-    probabilities = np.zeros((len(train), train.num_classes), np.float32)
+    logits = np.zeros((len(train), train.num_classes), np.float32)
     seconds = 0.0
     splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
     for fit, rest in splitter.split(np.zeros(len(train)), train.labels):
@@ -134,15 +134,15 @@ def measure_out_of_fold(
             hardware=hardware,
             on_progress=on_progress,
         )
-        probabilities[rest] = trained.classifier.predict_proba(train.images[rest])
+        logits[rest] = trained.classifier.predict_logits(train.images[rest])
         seconds += trained.seconds
-    confusions = ConfusionReport.from_predictions(train.labels, probabilities, train.class_names)
+    confusions = ConfusionReport.from_predictions(train.labels, logits, train.class_names)
     source = (
         f"all {len(train)} training images of {train.card.title}, each predicted by "
         f"{settings.model} after {settings.epochs:g} epochs on the other {folds - 1} of {folds} "
         f"folds (seed {seed})"
     )
-    return Probe(confusions, seconds, source), probabilities
+    return Probe(confusions, seconds, source, np.arange(len(train)), logits)
 
 
 def make_plan(

@@ -77,7 +77,10 @@ def train_run(
         state_path=folder.state(*run),
         on_progress=on_progress,
     )
-    logits = trained.classifier.predict_logits(test.images)
+    classifier = trained.classifier
+    if inputs.plan.confusions is not None:
+        classifier = classifier.with_confusions(inputs.plan.confusions, inputs.plan.source)
+    logits = classifier.predict_logits(test.images)
     figures = run_figures(
         *run,
         logits,
@@ -87,7 +90,8 @@ def train_run(
         steps=trained.steps,
         images_seen=trained.images_seen,
         train_seconds=trained.seconds,
+        curve=trained.curve,
     )
-    figures["parameters"] = count_parameters(trained.classifier.model)
-    folder.save_run(figures, trained.classifier, logits, test.labels)
+    figures["parameters"] = count_parameters(classifier.model)
+    folder.save_run(figures, classifier, logits, test.labels)
     return figures

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from fmnist_aug.augment.batched import augment_batch
-from fmnist_aug.augment.policies import Policy, plan_policy
+from fmnist_aug.augment.policies import Operation, Policy, get_policy, plan_policy
 from fmnist_aug.comparison.arms import base_augmentation
 from fmnist_aug.data import ImageDataset
 from fmnist_aug.plan import ConfusionPlan
@@ -20,34 +21,109 @@ def augmented_samples(
     plan: ConfusionPlan,
     classes: Sequence[int],
     *,
-    images_per_class: int = 2,
+    images_per_class: int = 1,
     copies: int = 7,
 ) -> list[tuple[str, NDArray[np.uint8]]]:
-    """For some training images: the original, then what the extra draws make of it.
+    """For some training images: the original, then what each augmentation makes of it.
+
+    Shown are the base augmentation (all draws of uniform and targeted), each operation of the
+    targeted policy alone if there are several, and both together as the extra draws get them.
+
+    Args:
+        train: the training images.
+        plan: names the targeted policy.
+        classes: of which to show images.
+        images_per_class: the first so many.
+        copies: augmented versions of each.
 
     Returns:
-        A caption and uint8 (1 + copies, H, W, C) for each image.
+        A caption and uint8 (1 + copies, H, W, C) for each image and augmentation.
     """
     base = base_augmentation(train)
     targeted = plan_policy(plan)
+    nothing = get_policy("none")
+    parts = [Policy(_words(part), targeted.description, (part,)) for part in targeted.operations]
+    shown = [
+        *([(base, nothing, f"all draws: {base.description}")] if base.operations else []),
+        *([(nothing, part, f"{part.name} alone") for part in parts] if len(parts) > 1 else []),
+        (base, targeted, f"extra draws: {base.then(targeted).description}"),
+    ]
     return [
         (
-            f"{train.class_names[label]}: the original, then {base.name} + {targeted.name}",
-            _augment(train.images[index], int(index), base, targeted, copies),
+            f"{train.class_names[label]}, {words}",
+            _augment(train.images[index], int(index), first, second, copies),
         )
         for label in classes
         for index in np.flatnonzero(train.labels == label)[:images_per_class]
+        for first, second, words in shown
     ]
 
 
+def policy_samples(
+    train: ImageDataset,
+    policies: Sequence[Policy],
+    classes: Sequence[int],
+    *,
+    images_per_class: int = 1,
+    copies: int = 8,
+    seed: int = 0,
+) -> list[tuple[Policy, list[tuple[int, NDArray[np.uint8]]]]]:
+    """For each policy and the same images of each class: the original, then what becomes of it.
+
+    Args:
+        train: where the images come from.
+        policies: what to show, each by itself.
+        classes: indices of the classes; those without images are passed over.
+        images_per_class: how many images of each, chosen by ``seed``.
+        copies: how many augmented copies of each image.
+        seed: another seed gives other images and augmentations.
+
+    Returns:
+        For each policy the class and uint8 (1 + copies, H, W, C) of each image.
+    """
+    chosen = [
+        (label, int(index))
+        for label in classes
+        for index in np.random.default_rng([seed, label]).permutation(
+            np.flatnonzero(train.labels == label)
+        )[:images_per_class]
+    ]
+    nothing = get_policy("none")
+    return [
+        (
+            policy,
+            [
+                (label, _augment(train.images[index], index, nothing, policy, copies, seed))
+                for label, index in chosen
+            ],
+        )
+        for policy in policies
+    ]
+
+
+def _words(operation: Operation) -> str:
+    """An operation's name in words.
+
+    >>> from fmnist_aug.augment.policies import BrightnessContrast
+    >>> _words(BrightnessContrast())
+    'brightness contrast'
+    """
+    return re.sub(r"(?<!^)(?=[A-Z])", " ", type(operation).__name__).lower()
+
+
 def _augment(
-    image: NDArray[np.uint8], index: int, base: Policy, targeted: Policy, copies: int
+    image: NDArray[np.uint8],
+    index: int,
+    base: Policy,
+    targeted: Policy,
+    copies: int,
+    seed: int = 0,
 ) -> NDArray[np.uint8]:
     batch = torch.from_numpy(image.transpose(2, 0, 1).astype(np.float32))
     batch = batch.expand(copies, *batch.shape)
     indices = torch.full((copies,), index)
     numbers = torch.arange(1, copies + 1)
-    batch = augment_batch(batch, base, indices, copies=numbers)
-    batch = augment_batch(batch, targeted, indices, seed=1, copies=numbers)
+    batch = augment_batch(batch, base, indices, seed=seed, copies=numbers)
+    batch = augment_batch(batch, targeted, indices, seed=seed + 1, copies=numbers)
     augmented = batch.numpy().transpose(0, 2, 3, 1).astype(np.uint8)
     return np.concatenate([image[None], augmented])

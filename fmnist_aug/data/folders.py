@@ -29,6 +29,11 @@ def list_classes(folder: Path) -> tuple[str, ...]:
     )
 
 
+def is_picture(path: Path) -> bool:
+    """Whether it is a file that is called like a picture and is not hidden."""
+    return path.suffix.lower() in EXTENSIONS and path.is_file() and path.name[0] != "."
+
+
 def list_images(folder: Path, class_names: Sequence[str]) -> tuple[list[Path], NDArray[np.int64]]:
     """Paths and labels of the pictures in the class folders of ``folder``, in a fixed order.
 
@@ -46,11 +51,7 @@ def list_images(folder: Path, class_names: Sequence[str]) -> tuple[list[Path], N
     for label, name in enumerate(class_names):
         if not (folder / name).is_dir():
             continue
-        found = sorted(
-            path
-            for path in (folder / name).rglob("*")
-            if path.suffix.lower() in EXTENSIONS and path.is_file() and path.name[0] != "."
-        )
+        found = sorted(path for path in (folder / name).rglob("*") if is_picture(path))
         paths += found
         labels += [label] * len(found)
     if not paths:

@@ -48,8 +48,7 @@ def make_sampler(
 class Batches:
     """The sampler's endless stream of draws, cut into batches, normalised and augmented.
 
-    After ``all_until`` steps each batch is chosen from more draws if the plan says so: those of
-    the planned classes, and of the other classes those that are hard.
+    After ``all_until`` steps each batch holds the hardest of more draws, if the plan says so.
     """
 
     def __init__(
@@ -76,8 +75,7 @@ class Batches:
         self.device = device
         self.candidates = round(batch_size / sampler.plan.keep)
         self.all_until = all_until
-        planned = np.isin(dataset.labels, sampler.plan.classes)
-        self.hard = HardExamples(torch.from_numpy(planned).to(device))
+        self.hard = HardExamples(len(dataset), device)
         self.num_classes = dataset.num_classes
         self.partners = targeted.mix and Partners(
             dataset.labels,
@@ -98,7 +96,8 @@ class Batches:
             )
             if len(where) > self.batch_size:
                 chosen = self.hard.choose(where, self.batch_size)
-                where, copies, epochs = where[chosen], copies[chosen], epochs[chosen]
+                where, copies = where[chosen], copies[chosen]
+                epochs = self.hard.visits[where]
             images = self._augment(where, copies, epochs)
             targets = self.labels[where]
             if self.partners:

@@ -14,13 +14,15 @@ class HardExamples:
     which costs nothing. An image that was not trained on yet counts as hard.
 
     Args:
-        first: bool (images,), on the device: the training images that are preferred to all
-            others, however easy they are.
+        images: number of training images.
+        device: where they are.
     """
 
-    def __init__(self, first: Tensor) -> None:
-        self.first = first
-        self.losses = torch.full((len(first),), torch.inf, device=first.device)
+    def __init__(self, images: int, device: torch.device) -> None:
+        self.losses = torch.full((images,), torch.inf, device=device)
+        self.visits = torch.zeros(images, dtype=torch.int64, device=device)
+        """How often each image was trained on. Its augmentations alternate by that: an image that
+        is skipped every other epoch would else be mirrored always or never."""
 
     def choose(self, indices: Tensor, size: int) -> Tensor:
         """Positions int64 (size,), ascending, of the hardest of some draws.
@@ -31,7 +33,6 @@ class HardExamples:
         """
         # stable, so that equal losses are the same choice on every machine
         order = self.losses[indices].argsort(descending=True, stable=True)
-        order = order[self.first[indices[order]].argsort(descending=True, stable=True)]
         return order[:size].sort().values
 
     def record(self, indices: Tensor, losses: Tensor) -> None:
@@ -43,3 +44,4 @@ class HardExamples:
         """
         # an image that was drawn twice keeps its larger loss, whatever the order of the draws
         self.losses.scatter_reduce_(0, indices, losses, "amax", include_self=False)
+        self.visits[indices] += 1
