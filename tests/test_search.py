@@ -28,7 +28,8 @@ def train(small):
 def found(train):
     counts = np.diag([90] * 10)
     counts[0, 6] = counts[6, 0] = 10
-    return Probe(ConfusionReport(tuple(map(tuple, counts.tolist())), train.class_names), 0.0, "x")
+    report = ConfusionReport(tuple(map(tuple, counts.tolist())), train.class_names)
+    return Probe(report, 0.0, "made for a test", np.arange(0), np.zeros((0, 10), np.float32))
 
 
 class Stop(Exception):
