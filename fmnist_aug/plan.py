@@ -44,6 +44,16 @@ class ConfusionPlan:
             did worst when it last saw the image; 1 for all. Easy draws are skipped, and the steps
             are spent on more epochs. Samplers, which know of no losses, draw everything.
         keep_after: length in epochs of the beginning in which all draws are trained on.
+        strength: factor of the ranges of the policy's operations; < 1 is weaker.
+        in_place: whether the draws replace as large a share, w / (1 + w) for w extra draws per
+            image, of the regular draws of their class instead of coming on top.
+        image_weights: one digit 0–9 for each training image, in order: how often it is drawn as
+            an extra in proportion to the others of its class; empty for all alike.
+        excluded: indices of training images that are never drawn as extras, since their label is
+            probably wrong.
+        start: share of the training after which the extra draws begin.
+        ramp: share of the training over which they then grow, linearly, to their full number.
+        stop: share of the training after which there are none any more.
     """
 
     class_names: tuple[str, ...]
@@ -55,6 +65,13 @@ class ConfusionPlan:
     confusions: ConfusionReport | None = None
     keep: float = 1.0
     keep_after: float = 1.0
+    strength: float = 1.0
+    in_place: bool = False
+    image_weights: str = ""
+    excluded: tuple[int, ...] = ()
+    start: float = 0.0
+    ramp: float = 0.0
+    stop: float = 1.0
 
     def __post_init__(self) -> None:
         if len(self.extra_draws) != len(self.class_names):
@@ -69,6 +86,17 @@ class ConfusionPlan:
                 f"keep must lie between 0 and 1 and keep_after must not be negative, but they are "
                 f"{self.keep} and {self.keep_after}"
             )
+        if not 0 <= self.strength <= 10:
+            raise DataError(f"strength must lie between 0 and 10, not {self.strength}")
+        if self.image_weights and not (
+            self.image_weights.isascii() and self.image_weights.isdigit()
+        ):
+            raise DataError("image_weights must be one digit an image")
+        if not (0 <= self.start <= self.stop <= 1 and 0 <= self.ramp <= 1):
+            raise DataError(
+                "start, ramp and stop must be shares of the training, start before stop, not "
+                f"{self.start}, {self.ramp} and {self.stop}"
+            )
         for pair in self.pairs:
             if not 0 <= pair.first < pair.second < len(self.class_names):
                 raise DataError(f"classes {pair.first} and {pair.second} are no pair of this plan")
@@ -77,6 +105,23 @@ class ConfusionPlan:
     def classes(self) -> tuple[int, ...]:
         """Indices of the targeted classes, in order."""
         return tuple(sorted({label for pair in self.pairs for label in (pair.first, pair.second)}))
+
+    @property
+    def changes_with_time(self) -> bool:
+        """Whether the number of extra draws depends on how far the training is."""
+        return (self.start, self.ramp, self.stop) != (0.0, 0.0, 1.0)
+
+    def share_at(self, progress: float) -> float:
+        """The share of the extra draws, 0–1, when so much of the training, 0–1, is done.
+
+        >>> plan = ConfusionPlan.empty(["a", "b"])
+        >>> plan = dataclasses.replace(plan, start=0.2, ramp=0.2, stop=0.8)
+        >>> [round(plan.share_at(share), 2) for share in (0.1, 0.3, 0.5, 0.8)]
+        [0.0, 0.5, 1.0, 0.0]
+        """
+        if progress < self.start or (progress >= self.stop and self.stop < 1):
+            return 0.0
+        return min(1.0, (progress - self.start) / self.ramp) if self.ramp else 1.0
 
     @classmethod
     def from_report(
@@ -160,6 +205,8 @@ class ConfusionPlan:
             extra_draws=(even,) * len(self.class_names),
             reason="the same number of extra draws spread evenly over all classes",
             keep=1.0,
+            image_weights="",
+            excluded=(),
         )
 
     def to_json(self) -> str:
@@ -206,6 +253,13 @@ class ConfusionPlan:
             confusions=ConfusionReport.from_dict(confusions) if confusions else None,
             keep=float(value.get("keep", 1.0)),
             keep_after=float(value.get("keep_after", 1.0)),
+            strength=float(value.get("strength", 1.0)),
+            in_place=bool(value.get("in_place", False)),
+            image_weights=str(value.get("image_weights", "")),
+            excluded=tuple(int(index) for index in value.get("excluded", ())),
+            start=float(value.get("start", 0.0)),
+            ramp=float(value.get("ramp", 0.0)),
+            stop=float(value.get("stop", 1.0)),
         )
 
     def to_table(self) -> str:
@@ -229,13 +283,30 @@ class ConfusionPlan:
         ]
         lines += [
             "",
-            f"policy of the extra draws: {self.policy}",
+            f"policy of the extra draws: {self.policy}"
+            + (f", strength × {self.strength:g}" if self.strength != 1 else ""),
+            *self._describe_draws(),
             f"draws trained on: {self.keep:.0%}"
             + (", the easiest are skipped" if self.keep < 1 else ""),
             f"why: {self.reason}",
             f"from: {self.source}",
         ]
         return "\n".join(lines)
+
+    def _describe_draws(self) -> list[str]:
+        lines = []
+        if self.image_weights:
+            lines.append("extra draws by image: the more it is confused, the more often")
+        if self.excluded:
+            lines.append(
+                f"never drawn as extras: {len(self.excluded)} images whose label is probably wrong"
+            )
+        if self.changes_with_time:
+            lines.append(
+                f"extra draws from {self.start:.0%} of the training on, growing over "
+                f"{self.ramp:.0%}, until {self.stop:.0%}"
+            )
+        return lines
 
 
 def _with_tuples(value: dict[str, Any]) -> dict[str, Any]:

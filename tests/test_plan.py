@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -143,6 +144,49 @@ def test_spread_evenly_draws_as_many_from_all_classes():
     assert len(set(even.extra_draws)) == 1
     spread = sum(round(w * n) for w, n in zip(even.extra_draws, counts, strict=True))
     assert abs(spread - total) <= len(counts) / 2
+
+
+def test_plans_written_before_there_were_weights_and_schedules_still_load():
+    plan = ConfusionPlan.from_report(fashion_like(), keep=1.0)
+    text = json.loads(plan.to_json())
+    for name in ("keep", "keep_after", "strength", "in_place", "image_weights", "excluded"):
+        del text[name]
+    for name in ("start", "ramp", "stop"):
+        del text[name]
+    assert ConfusionPlan.from_json(json.dumps(text)) == plan
+
+
+def test_a_sharper_plan_survives_json_and_says_what_it_does():
+    plan = dataclasses.replace(
+        ConfusionPlan.from_report(fashion_like()),
+        strength=0.5,
+        image_weights="0129",
+        excluded=(1, 3),
+        start=0.1,
+        ramp=0.2,
+        stop=0.8,
+    )
+    assert ConfusionPlan.from_json(plan.to_json()) == plan
+    table = plan.to_table()
+    assert "2 images whose label is probably wrong" in table
+    assert "from 10% of the training on, growing over 20%, until 80%" in table
+    assert "strength × 0.5" in table
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"strength": -1},
+        {"strength": float("nan")},
+        {"image_weights": "12x"},
+        {"start": 0.9, "stop": 0.5},
+        {"ramp": 2.0},
+    ],
+    ids=str,
+)
+def test_plan_fields_that_make_no_sense_are_refused(changes):
+    with pytest.raises(DataError):
+        dataclasses.replace(ConfusionPlan.empty(NAMES), **changes)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 2}', '{"schema": 1, "pairs": 3}'])

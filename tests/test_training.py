@@ -95,6 +95,14 @@ def test_training_leaves_torchs_random_state_alone(slice_of_fashion):
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_a_plan_that_changes_with_time_takes_as_many_steps(slice_of_fashion, plan):
+    changing = dataclasses.replace(plan, start=0.3, ramp=0.3, stop=0.8)
+    trained = train_model(slice_of_fashion, SHORT, plan=changing, hardware=CPU)
+    assert trained.steps == SHORT.steps_for(len(slice_of_fashion))
+    short = dataclasses.replace(SHORT, epochs=0.2)
+    train_model(slice_of_fashion, short, plan=changing, hardware=CPU)
+
+
 class Stop(Exception):
     pass
 

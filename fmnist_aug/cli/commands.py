@@ -31,13 +31,19 @@ Event = TypeVar("Event")
 @data_options
 @training_options
 @plan_options
+@click.option(
+    "--plan",
+    metavar="FILE|default",
+    help="Use this plan, or the one that comes with the package.  [default: made from the "
+    "confusions of a probe]",
+)
 @click.option("--runs", type=int, default=3, help="Trainings of each arm.")
 @click.option(
     "--arm",
     "arms",
     multiple=True,
     type=click.Choice(ARMS),
-    help="Only these arms (repeatable).  [default: all]",
+    help="These arms (repeatable).  [default: baseline, uniform, targeted]",
 )
 @click.option(
     "--out", type=click.Path(), help="Folder for the results.  [default: runs/<dataset>-<preset>]"
@@ -272,10 +278,34 @@ def confusions(
 @plan_options
 @click.option("--out", type=click.Path(), help="Also write the plan to this JSON file.")
 @click.option("--show", "plan_file", type=click.Path(), help="Show this plan; measure nothing.")
+@click.option(
+    "--folds",
+    type=click.IntRange(2),
+    help="Aim the extra draws at single images: each is predicted by a network that was trained on "
+    "the other folds, confused ones are drawn more often, and those whose label is probably wrong "
+    "are left out.",
+)
+@click.option(
+    "--search",
+    is_flag=True,
+    help="Try policies, strengths, shares and schedules on held-out training images.",
+)
+@click.option("--trials", type=click.IntRange(1), default=40, help="Plans to try with --search.")
+@click.option("--budget", type=float, metavar="MINUTES", help="Begin no trial after so long.")
+@click.option(
+    "--study",
+    type=click.Path(),
+    help="File from which a search goes on.  [default: <dataset>-<preset>-search.db]",
+)
 @output_options
 def plan(
     out: str | None,
     plan_file: str | None,
+    folds: int | None,
+    search: bool,
+    trials: int,
+    budget: float | None,
+    study: str | None,
     pairs: str,
     policy: str | None,
     as_json: bool,
@@ -284,6 +314,9 @@ def plan(
     **options: Any,
 ) -> None:
     """Measure confusions on held-out training images and turn them into a plan."""
+    from fmnist_aug.by_image import target_images
+    from fmnist_aug.classifier import softmax
+    from fmnist_aug.cli.searching import run_search
     from fmnist_aug.comparison import make_plan
     from fmnist_aug.files import check_writable, read_json, write_text
     from fmnist_aug.plan import ConfusionPlan, parse_pairs
@@ -295,8 +328,16 @@ def plan(
             parse_pairs(pairs)
         if out is not None:
             check_writable(Path(out))
-        found, train_set = _probe(quiet, pairs=pairs, **options)
-        made = make_plan(found, train_set, pairs, policy)
+        if search and (policy is not None or folds is not None):
+            raise click.UsageError("--search takes neither --policy nor --folds")
+        found, train_set = _probe(quiet, pairs=pairs, folds=folds, **options)
+        if search:
+            config = _config(pairs=pairs, **options)
+            made = run_search(config, found, train_set, study, trials, budget, quiet)
+        else:
+            made = make_plan(found, train_set, pairs, policy)
+        if folds is not None:
+            made = target_images(made, train_set.labels, softmax(found.logits))
     if out is not None:
         write_text(Path(out), made.to_json() + "\n")
     click.echo(made.to_json() if as_json else made.to_table())
@@ -336,12 +377,15 @@ def _config(**options: Any) -> Any:
     return resolve_config(**{key: value for key, value in options.items() if key != "data_dir"})
 
 
-def _probe(quiet: bool, pairs: str = "auto", **options: Any) -> tuple[Probe, ImageDataset]:
+def _probe(
+    quiet: bool, pairs: str = "auto", folds: int | None = None, **options: Any
+) -> tuple[Probe, ImageDataset]:
     from fmnist_aug.cli.progress import ProgressDisplay
     from fmnist_aug.comparison import (
         base_augmentation,
         load_split,
         measure_confusions,
+        measure_out_of_fold,
         settle_precision,
     )
     from fmnist_aug.comparison.compare import check_pairs
@@ -350,12 +394,24 @@ def _probe(quiet: bool, pairs: str = "auto", **options: Any) -> tuple[Probe, Ima
     train_set = load_split(config, "train", options["data_dir"])
     check_pairs(config.pairs, train_set.class_names)
     config, _ = settle_precision(config, train_set)
+    base = base_augmentation(train_set)
     with ProgressDisplay(quiet) as display:
+        if folds is not None:
+            found = measure_out_of_fold(
+                train_set,
+                config.settings,
+                folds,
+                base=base,
+                seed=config.seed,
+                hardware=config.hardware,
+                on_progress=lambda progress: display.training("fold", progress),
+            )
+            return found, train_set
         found = measure_confusions(
             train_set,
             config.settings,
             epochs=config.probe_epochs,
-            base=base_augmentation(train_set),
+            base=base,
             held_out=config.held_out,
             seed=config.seed,
             hardware=config.hardware,

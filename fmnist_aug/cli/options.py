@@ -16,8 +16,26 @@ Command = Callable[..., Any]
 
 PRESETS = ("smoke", "fast", "original")
 MODELS = ("baseline-cnn", "fast-cnn")
-ARMS = ("baseline", "uniform", "targeted")
-POLICIES = ("none", "flip", "shift", "geometric", "photometric", "erasing", "buttons")
+ARMS = (
+    "baseline",
+    "uniform",
+    "sampler-only",
+    "augment-only",
+    "random-classes",
+    "targeted",
+)
+POLICIES = (
+    "none",
+    "flip",
+    "shift",
+    "geometric",
+    "photometric",
+    "erasing",
+    "buttons",
+    "mix-within",
+    "mix-away",
+    "weaker",
+)
 EXPORT_FORMATS = ("onnx", "torch-export")
 DATASETS = ("fashion-mnist", "mnist")
 DEVICES = ("auto", "cpu", "cuda", "mps")

@@ -25,6 +25,7 @@ from fmnist_aug.comparison.jobs import (
     train_runs,
     use_threads,
 )
+from fmnist_aug.comparison.plan_files import check_plan, load_plan
 from fmnist_aug.comparison.probe import make_plan, measure_confusions
 from fmnist_aug.comparison.results import (
     SCHEMA,
@@ -93,6 +94,7 @@ def compare(
     data_dir: str | Path | None = None,
     resume: bool = True,
     jobs: int | None = None,
+    plan: ConfusionPlan | str | Path | None = None,
     command: str | None = None,
     on_progress: OnProgress | None = None,
     **options: Any,
@@ -110,6 +112,8 @@ def compare(
         data_dir: folder in which named sets are looked for before the packaged ones.
         resume: whether to go on in a folder that has results already, or to start over.
         jobs: runs side by side; None for as many as the cores can do, one on a GPU.
+        plan: a plan, its file, or ``default`` for the one that comes with the package; by default
+            one is made from the confusions of a probe.
         command: how to repeat this, for the record.
         on_progress: called as things happen.
         **options: as for `resolve_config`: ``preset``, ``runs``, ``seed``, ``arms``, ``pairs``, …
@@ -119,10 +123,14 @@ def compare(
         DataError: the data is missing, damaged, or unfit.
         RunFolderError: the folder can't be used.
     """
-    config = resolve_config(dataset, **options)
+    if plan is not None and not isinstance(plan, ConfusionPlan):
+        plan = load_plan(plan, str(dataset))
+    config = resolve_config(dataset, plan=plan, **options)
     schedule = make_schedule(jobs, len(config.arms) * config.runs, config.hardware.device)
     train, test = load_splits(config, data_dir)
     check_pairs(config.pairs, train.class_names)
+    if plan is not None:
+        check_plan(plan, train)
     _check_trainable(config, train)
     path = Path(out) if out is not None else Path("runs") / f"{train.card.name}-{config.preset}"
     with owned_folder(path):
@@ -215,7 +223,7 @@ class _Comparing:
         }
         self.on_progress = on_progress
         self.base = base_augmentation(train)
-        self.trainings = 1 + len(config.arms) * config.runs
+        self.trainings = (config.plan is None) + len(config.arms) * config.runs
         self.done = 0
 
     def execute(self) -> Comparison:
@@ -239,6 +247,11 @@ class _Comparing:
     def _plan(self) -> tuple[ConfusionPlan, dict[str, Any]]:
         config = self.config
         kept = self.folder.load_plan()
+        if config.plan is not None:
+            kept = config.plan, {"held_out_images": 0, "accuracy": None, "seconds": 0.0}
+            self.folder.save_plan(*kept)
+            self._tell("plan", plan=config.plan)
+            return kept
         if kept is None:
             self._tell("probe", arm="probe", seed=config.seed)
             state_path = self.folder.state("probe", config.seed)

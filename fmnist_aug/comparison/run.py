@@ -66,7 +66,7 @@ def train_run(
     config, test = inputs.config, inputs.test
     folder = ComparisonFolder(inputs.path)
     class_counts = np.bincount(inputs.train.labels, minlength=inputs.train.num_classes).tolist()
-    base, plan = arm_treatment(run.arm, inputs.plan, inputs.base, class_counts)
+    base, plan = arm_treatment(run.arm, inputs.plan, inputs.base, class_counts, run.seed)
     trained = train_model(
         inputs.train,
         config.settings,

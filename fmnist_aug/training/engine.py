@@ -19,14 +19,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmnist_aug.augment.policies import Policy, get_policy
+from fmnist_aug.augment.policies import Policy, get_policy, plan_policy
 from fmnist_aug.classifier import CheckpointHeader, Classifier
 from fmnist_aug.data import ImageDataset, require_training_data
 from fmnist_aug.errors import DataError, TrainingError
 from fmnist_aug.models import create_model
 from fmnist_aug.plan import ConfusionPlan
-from fmnist_aug.sampler import AugmentationSampler
-from fmnist_aug.training.batches import Batches
+from fmnist_aug.training.batches import Batches, make_sampler
 from fmnist_aug.training.curve import LearningCurve
 from fmnist_aug.training.hardware import Hardware, choose_hardware
 from fmnist_aug.training.memory import keep_freed_memory
@@ -96,11 +95,18 @@ def train_model(
     base = base or get_policy("none")
     plan = plan or ConfusionPlan.empty(dataset.class_names)
     header = _header(dataset, settings)
-    sampler = AugmentationSampler(dataset, plan, seed=seed)
     batch_size = settings.batch_for(len(dataset))
     steps = settings.steps_for(len(dataset))
     steps_per_epoch = max(1, len(dataset) // batch_size)
-    targeted = get_policy(plan.policy)
+    all_until = round(plan.keep_after * steps_per_epoch)
+    candidates = round(batch_size / plan.keep)
+    sampler = make_sampler(
+        dataset,
+        plan,
+        seed,
+        (batch_size if step < all_until else candidates for step in range(steps)),
+    )
+    targeted = plan_policy(plan)
     with torch.random.fork_rng():  # initial weights and dropout draw from torch's global generator
         torch.manual_seed(seed)
         model = create_model(
@@ -115,7 +121,7 @@ def train_model(
             seed,
             header,
             device,
-            all_until=round(plan.keep_after * steps_per_epoch),
+            all_until=all_until,
         )
         curve = LearningCurve(steps, batch_size, len(dataset), device)
         state = TrainingState(model, make_optimizers(model, settings), batches.hard, curve)
@@ -140,9 +146,10 @@ def train_model(
                 torch.manual_seed(seed * 1_000_003 + state.step)
             set_learning_rates(state.optimizers, state.step / steps, settings.warmup)
             loss, logits = _train_step(state, inputs, targets, settings, hardware, scaler)
-            correct = (logits.argmax(dim=1) == targets).sum()
+            labels = batches.labels[indices]
+            correct = (logits.argmax(dim=1) == labels).sum()
             if plan.keep < 1:
-                batches.hard.record(indices, F.cross_entropy(logits, targets, reduction="none"))
+                batches.hard.record(indices, F.cross_entropy(logits, labels, reduction="none"))
             state.step += 1
             progress.add(loss, correct)
             curve.add(state.step, loss, correct)
