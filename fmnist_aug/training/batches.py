@@ -24,6 +24,7 @@ class Batches:
     """The sampler's endless stream of draws, cut into batches, normalised and augmented.
 
     After ``all_until`` steps each batch holds the hardest of more draws, if the plan says so.
+    Several processes each yield their ``share`` of every batch.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Batches:
         device: torch.device,
         *,
         all_until: int = 0,
+        share: slice = slice(None),  # a slice never changes
     ) -> None:
         self.images = torch.from_numpy(dataset.images).permute(0, 3, 1, 2).to(device)
         self.labels = torch.from_numpy(dataset.labels).to(device)
@@ -50,6 +52,7 @@ class Batches:
         self.device = device
         self.candidates = round(batch_size / sampler.plan.keep)
         self.all_until = all_until
+        self.share = share
         self.hard = HardExamples(len(dataset), device)
 
     def stream(self, first: int, steps: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -61,6 +64,7 @@ class Batches:
             if len(where) > self.batch_size:
                 chosen = self.hard.choose(where, self.batch_size)
                 where, copies, epochs = where[chosen], copies[chosen], epochs[chosen]
+            where, copies, epochs = where[self.share], copies[self.share], epochs[self.share]
             yield self._load(where, copies, epochs), self.labels[where], where
 
     def _draws_before(self, step: int) -> int:
