@@ -7,6 +7,7 @@ images that it was not trained on), once with the confused classes drawn and aug
 
 import numpy as np
 import torch
+from shared import RecordedDataset, prove_order
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -24,11 +25,11 @@ from fmnist_aug.data import held_out_split, stratified_slice
 EPOCHS = 2
 
 
-def train(data: AugmentedDataset, sampler: AugmentationSampler) -> nn.Module:
+def train(data: AugmentedDataset, sampler: AugmentationSampler, workers: int = 2) -> nn.Module:
     torch.manual_seed(0)
     model = create_model("fast-cnn", num_classes=10)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    loader = DataLoader(data, batch_size=64, sampler=sampler, num_workers=2)
+    loader = DataLoader(data, batch_size=64, sampler=sampler, num_workers=workers)
     for epoch in range(EPOCHS):
         sampler.set_epoch(epoch)  # another order and other augmentations in each epoch
         for images, labels in loader:
@@ -62,7 +63,9 @@ def main() -> None:
 
     # 3. train on everything with the plan
     sampler = AugmentationSampler(whole, plan, seed=0)
-    model = train(AugmentedDataset(whole, plan, base="flip"), sampler)
+    data = RecordedDataset(whole, plan, base="flip")  # AugmentedDataset, and keeps a record
+    model = train(data, sampler, workers=0)  # in this process, where the record is
+    prove_order(data, sampler, EPOCHS)
 
     test = stratified_slice(load_dataset("fashion-mnist", "test"), 2000)
     accuracy = (predict(model, test.images).argmax(axis=1) == test.labels).mean()

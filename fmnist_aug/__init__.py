@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from fmnist_aug.comparison import compare as compare
     from fmnist_aug.confusion import ConfusionReport as ConfusionReport
     from fmnist_aug.data import load_dataset as load_dataset
+    from fmnist_aug.estimator import (
+        TargetedAugmentationClassifier as TargetedAugmentationClassifier,
+    )
     from fmnist_aug.models import BaselineCNN as BaselineCNN
     from fmnist_aug.models import create_model as create_model
     from fmnist_aug.plan import ConfusionPlan as ConfusionPlan
@@ -28,6 +31,7 @@ _HOMES = {
     "ConfusionPlan": "plan",
     "ConfusionReport": "confusion",
     "DistributedAugmentationSampler": "sampler",
+    "TargetedAugmentationClassifier": "estimator",
     "compare": "comparison",
     "create_model": "models",
     "load_classifier": "classifier",

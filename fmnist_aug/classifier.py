@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,15 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fmnist_aug.confusion import ConfusionReport
 from fmnist_aug.errors import CheckpointError, DataError, FmnistAugError
 from fmnist_aug.files import write_bytes
 from fmnist_aug.models import create_model
 
 SCHEMA = 1
 VIEWS = ("identity", "flip", "shift")
+MAX_SIDE = 4096
+"""Longest side in pixels of the images of a network."""
 BATCH_SIZE = 500
 """Images at a time when predicting; one size everywhere, so that results repeat to the bit."""
 
@@ -38,6 +43,9 @@ class CheckpointHeader:
             and right, each with half the weight.
         card: name of the data set that it was trained on.
         fingerprint: SHA-256 of the training data.
+        confusions: counts on held-out training images, rows = true, columns = predicted; empty
+            if none were measured.
+        confusions_source: what they were measured with, in a sentence.
     """
 
     model: str
@@ -48,6 +56,13 @@ class CheckpointHeader:
     views: tuple[str, ...]
     card: str = ""
     fingerprint: str = ""
+    confusions: tuple[tuple[int, ...], ...] = ()
+    confusions_source: str = ""
+
+    @property
+    def confusion_report(self) -> ConfusionReport | None:
+        """The held-out confusions with names; None if none were measured."""
+        return ConfusionReport(self.confusions, self.class_names) if self.confusions else None
 
 
 class Classifier:
@@ -87,7 +102,7 @@ class Classifier:
             for start in range(0, len(images), BATCH_SIZE):
                 batch = torch.from_numpy(images[start : start + BATCH_SIZE]).to(self.device)
                 inputs = self.normalise(batch.permute(0, 3, 1, 2))
-                parts.append(self._average_views(inputs).cpu().numpy())
+                parts.append(self.average_views(inputs).cpu().numpy())
         self.model.train(was_training)
         if not parts:
             return np.zeros((0, len(self.class_names)), np.float32)
@@ -101,6 +116,24 @@ class Classifier:
         """Class indices int64 (N,)."""
         return np.asarray(self.predict_logits(images).argmax(axis=1))
 
+    def with_confusions(self, report: ConfusionReport, source: str) -> Classifier:
+        """The same network, with held-out confusions kept in its header.
+
+        Args:
+            report: of images that were not trained on, with this classifier's classes.
+            source: what they were measured with, in a sentence.
+
+        Raises:
+            DataError: the report is of other classes.
+        """
+        if report.class_names != self.class_names:
+            raise DataError(
+                f"the confusions are of the classes {', '.join(report.class_names[:10])}, not of "
+                f"{', '.join(self.class_names[:10])}"
+            )
+        header = replace(self.header, confusions=report.counts, confusions_source=source)
+        return Classifier(self.model, header, str(self.device))
+
     def save(self, path: Path) -> None:
         """Write weights and header as one safetensors file.
 
@@ -109,7 +142,9 @@ class Classifier:
         """
         write_tensors(path, self.model.state_dict(), "classifier", asdict(self.header))
 
-    def _average_views(self, inputs: Tensor) -> Tensor:
+    def average_views(self, inputs: Tensor) -> Tensor:
+        """Logits (N, classes) of normalised (N, C, H, W), averaged over the test-time views."""
+
         def both_sides(images: Tensor) -> Tensor:
             images = images.contiguous(memory_format=torch.channels_last)
             logits: Tensor = self.model(images).float()
@@ -177,23 +212,56 @@ def load_classifier(path: str | Path, device: str = "cpu") -> Classifier:
     if kind != "classifier":
         raise CheckpointError(f"{path} holds no trained classifier")
     try:
-        fields: dict[str, Any] = {
-            key: tuple(item) if isinstance(item, list) else item for key, item in value.items()
-        }
-        header = CheckpointHeader(**fields)
-        if not set(header.views) <= set(VIEWS):
-            raise ValueError(f"unknown test-time views {header.views}")
+        header = CheckpointHeader(**{key: _with_tuples(item) for key, item in value.items()})
+        _check_header(header)
+        _ = header.confusion_report  # raises if it doesn't fit the classes
+        _check_shapes(header, tensors)
         with torch.random.fork_rng():
             model = create_model(
                 header.model, len(header.class_names), len(header.mean), header.image_size
             )
         model.load_state_dict(tensors)
-    except (TypeError, ValueError, RuntimeError, FmnistAugError) as error:
+    except (TypeError, ValueError, AttributeError, RuntimeError, FmnistAugError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{path} doesn't fit this version: {reason[:300]}") from error
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
         raise CheckpointError(f"{path} holds weights that are not finite; train again")
     return Classifier(model, header, device)
+
+
+def _check_header(header: CheckpointHeader) -> None:
+    """Refuse values that would be misunderstood without a word, or crash far from here."""
+    if not set(header.views) <= set(VIEWS):
+        raise ValueError(f"unknown test-time views {header.views}")
+    names = header.class_names
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ValueError("no class names")
+    size = header.image_size
+    if len(size) != 2 or not all(type(side) is int and 1 <= side <= MAX_SIDE for side in size):
+        raise ValueError(f"images of size {size}")
+    channels = (header.mean, header.std)
+    if len(header.mean) not in (1, 3) or len(header.std) != len(header.mean):
+        raise ValueError(f"normalisation of {len(header.mean)} channels")
+    if not all(math.isfinite(value) for values in channels for value in values):
+        raise ValueError("normalisation that is not finite")
+    if min(header.std) <= 0:
+        raise ValueError("a standard deviation that is not positive")
+
+
+def _check_shapes(header: CheckpointHeader, tensors: dict[str, Tensor]) -> None:
+    """Compare with the network that the header names before memory is spent on it."""
+    if len(header.class_names) > max(
+        (len(value) for value in tensors.values() if value.ndim), default=0
+    ):
+        raise ValueError("more class names than logits")
+    with torch.device("meta"):
+        model = create_model(
+            header.model, len(header.class_names), len(header.mean), header.image_size
+        )
+    for name, value in model.state_dict().items():
+        found = tensors.get(name)
+        if found is None or (found.shape, found.dtype) != (value.shape, value.dtype):
+            raise ValueError(f"{name} is not {value.dtype} {tuple(value.shape)}")
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], kind: str, header: Any) -> None:
@@ -208,6 +276,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], kind: str, header: Any
         "kind": kind,
         "header": json.dumps(header, allow_nan=False),
     }
+    metadata["sha256"] = _digest(plain, metadata)
     write_bytes(path, save(plain, metadata))
 
 
@@ -221,9 +290,10 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], str, Any]:
 
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, SafetensorError) as error:
+        # the latter two: types of tensors that this torch doesn't know
         raise CheckpointError(f"cannot read checkpoint {path}: {error}") from error
     if metadata.get("format") != "fmnist-aug":
         raise CheckpointError(f"{path} was not written by fmnist-aug")
@@ -232,10 +302,27 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], str, Any]:
             f"{path} has schema {metadata.get('schema')}, this version reads {SCHEMA}; use the "
             "fmnist-aug that wrote it"
         )
+    digest = metadata.pop("sha256", None)
+    if digest is not None and digest != _digest(tensors, metadata):
+        raise CheckpointError(f"{path} was changed or damaged after it was written")
     try:
         return tensors, metadata["kind"], json.loads(metadata["header"])
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} has a damaged header ({error!r})") from error
+
+
+def _with_tuples(value: Any) -> Any:
+    """JSON has no tuples, so they come back as lists."""
+    return tuple(_with_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    """SHA-256 (hex) of everything in a file: safetensors has no checksum of its own."""
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from fmnist_aug.errors import DataError, UsageError
 
+MAX_COUNT = 1 << 40
+"""Images in a cell of the matrix; sums of counts then stay far from the limits of int64."""
+
 
 @dataclass(frozen=True)
 class ConfusedPair:
@@ -58,6 +61,9 @@ class ConfusionReport:
         size = len(self.class_names)
         if len(self.counts) != size or any(len(row) != size for row in self.counts):
             raise DataError(f"{size} class names need a {size} × {size} matrix of counts")
+        for count in (count for row in self.counts for count in row):
+            if not isinstance(count, int | np.integer) or not 0 <= count <= MAX_COUNT:
+                raise DataError(f"counts must be whole numbers from 0 to {MAX_COUNT}: {count!r}")
 
     @classmethod
     def from_predictions(
@@ -74,7 +80,8 @@ class ConfusionReport:
         Args:
             y_true: true labels (N,): class indices, or names if ``class_names`` has them.
             y_pred: predicted labels (N,) of the same kind, or scores (N, K) with one column a
-                class, of which the largest is taken.
+                class, of which the largest is taken: logits, or cleanlab's out-of-sample
+                ``pred_probs``.
             class_names: one name a class; by default the indices up to the largest label.
 
         Raises:
@@ -84,7 +91,7 @@ class ConfusionReport:
         >>> report.counts
         ((1, 1), (0, 2))
         """
-        true, predicted = np.asarray(y_true), np.asarray(y_pred)
+        true, predicted = _as_array(y_true), _as_array(y_pred)
         if predicted.ndim == 2:
             if class_names is None:
                 class_names = [str(label) for label in range(predicted.shape[1])]
@@ -93,6 +100,8 @@ class ConfusionReport:
                     f"y_pred has {predicted.shape[1]} columns but there are {len(class_names)} "
                     "class names"
                 )
+            if predicted.dtype.kind == "f" and np.isnan(predicted).any():
+                raise DataError("y_pred holds NaN, of which no largest score can be told")
             predicted = predicted.argmax(axis=1)
         if true.ndim != 1 or predicted.shape != true.shape:
             raise DataError(
@@ -222,6 +231,13 @@ def class_index(name: str, class_names: Sequence[str]) -> int:
         f"unknown class {name!r}; the classes are "
         + ", ".join(f"{index} ({known})" for index, known in enumerate(class_names[:20]))
     )
+
+
+def _as_array(values: ArrayLike) -> NDArray[Any]:
+    array = np.asarray(values)
+    # pandas hands out its strings as objects
+    names = array.dtype.kind == "O" and all(isinstance(value, str) for value in array.flat)
+    return array.astype(str) if names else array
 
 
 def _as_indices(values: NDArray[Any], class_names: Sequence[str] | None) -> NDArray[np.int64]:

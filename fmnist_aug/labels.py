@@ -13,11 +13,13 @@ from fmnist_aug.errors import DataError
 def find_labels(source: Any) -> NDArray[np.int64]:
     """Labels int64 (N,) of an array, a sequence, or a torch data set.
 
-    Looks into ``Subset``, ``ConcatDataset`` and ``TensorDataset``, and takes ``targets``,
-    ``labels``, ``samples`` or ``imgs`` where a data set has them.
+    Looks into ``Subset``, ``ConcatDataset`` and ``TensorDataset`` (its last tensor), and takes
+    ``targets``, ``labels``, ``samples`` and the other names that torchvision's data sets give
+    their labels, after the data set's own ``target_transform``.
 
     Raises:
-        DataError: nothing of that kind is there, or the labels are not whole numbers.
+        DataError: nothing of that kind is there, the labels are not whole numbers, or there are
+            not as many as items.
 
     >>> find_labels([3, 1, 2]).tolist()
     [3, 1, 2]
@@ -40,6 +42,11 @@ def find_labels(source: Any) -> NDArray[np.int64]:
         )
     if labels.size and labels.min() < 0:
         raise DataError(f"labels must not be negative, found {labels.min()}")
+    if hasattr(source, "__len__") and len(source) != len(labels):
+        raise DataError(
+            f"found {len(labels)} labels in a {type(source).__name__} of {len(source)} items; give "
+            "them as an array (N,) instead"
+        )
     return labels.astype(np.int64)
 
 
@@ -53,11 +60,25 @@ def _find(source: Any) -> Any:
         return np.concatenate([find_labels(part) for part in source.datasets])
     if "TensorDataset" in kind:
         return source.tensors[-1]
-    for name in ("targets", "labels", "_labels"):
+    found = _stored(source, kind)
+    transform = getattr(source, "target_transform", None)
+    if found is None or transform is None:
+        return found
+    # what the data set gives out is what counts
+    values = found.tolist() if hasattr(found, "tolist") else found
+    return [transform(value) for value in values]
+
+
+def _stored(source: Any, kind: set[str]) -> Any:
+    if "QMNIST" in kind:  # the class stands in the first of eight columns
+        return source.targets[:, 0]
+    if "INaturalist" in kind:
+        return [label for label, _ in source.index] if source.target_type == ["full"] else None
+    for name in ("targets", "labels", "_labels", "y"):
         value = getattr(source, name, None)
         if value is not None and not callable(value):
             return value
-    for name in ("samples", "imgs", "_samples"):
+    for name in ("samples", "imgs", "_samples", "_flat_character_images"):
         value = getattr(source, name, None)
         if value is not None and not callable(value):
             return [sample[1] for sample in value]

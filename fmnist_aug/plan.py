@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +25,9 @@ MAX_PAIRS = 3
 KEEP = 0.5
 """Share of the draws that is trained on: chosen on 10,000 held-out training images of Fashion-MNIST
 from 0.35, 0.4, 0.5 and 1 (``examples/results/fast.jsonl``)."""
+MAX_EXTRA_DRAWS = 1000
+"""Extra draws per image and epoch that a plan may ask for; more is a slip of the pen."""
+_PAIR_COUNTS = ("first", "second", "first_as_second", "second_as_first")
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,16 @@ class ConfusionPlan:
             did worst when it last saw the image; 1 for all. Easy draws are skipped, and the steps
             are spent on more epochs. Samplers, which know of no losses, draw everything.
         keep_after: length in epochs of the beginning in which all draws are trained on.
+        strength: factor of the ranges of the policy's operations; < 1 is weaker.
+        in_place: whether the draws replace as large a share, w / (1 + w) for w extra draws per
+            image, of the regular draws of their class instead of coming on top.
+        image_weights: one digit 0–9 for each training image, in order: how often it is drawn as
+            an extra in proportion to the others of its class; empty for all alike.
+        excluded: indices of training images that are never drawn as extras, since their label is
+            probably wrong.
+        start: share of the training after which the extra draws begin.
+        ramp: share of the training over which they then grow, linearly, to their full number.
+        stop: share of the training after which there are none any more.
     """
 
     class_names: tuple[str, ...]
@@ -55,6 +67,13 @@ class ConfusionPlan:
     confusions: ConfusionReport | None = None
     keep: float = 1.0
     keep_after: float = 1.0
+    strength: float = 1.0
+    in_place: bool = False
+    image_weights: str = ""
+    excluded: tuple[int, ...] = ()
+    start: float = 0.0
+    ramp: float = 0.0
+    stop: float = 1.0
 
     def __post_init__(self) -> None:
         if len(self.extra_draws) != len(self.class_names):
@@ -62,12 +81,25 @@ class ConfusionPlan:
                 f"a plan for {len(self.class_names)} classes needs as many extra_draws, not "
                 f"{len(self.extra_draws)}"
             )
-        if not all(math.isfinite(draws) and draws >= 0 for draws in self.extra_draws):
-            raise DataError(f"extra_draws must be finite and not negative: {self.extra_draws}")
+        if not all(0 <= draws <= MAX_EXTRA_DRAWS for draws in self.extra_draws):
+            raise DataError(
+                f"extra_draws must lie between 0 and {MAX_EXTRA_DRAWS}: {self.extra_draws}"
+            )
         if not (0 < self.keep <= 1 and self.keep_after >= 0):
             raise DataError(
                 f"keep must lie between 0 and 1 and keep_after must not be negative, but they are "
                 f"{self.keep} and {self.keep_after}"
+            )
+        if not 0 <= self.strength <= 10:
+            raise DataError(f"strength must lie between 0 and 10, not {self.strength}")
+        if self.image_weights and not (
+            self.image_weights.isascii() and self.image_weights.isdigit()
+        ):
+            raise DataError("image_weights must be one digit an image")
+        if not (0 <= self.start <= self.stop <= 1 and 0 <= self.ramp <= 1):
+            raise DataError(
+                "start, ramp and stop must be shares of the training, start before stop, not "
+                f"{self.start}, {self.ramp} and {self.stop}"
             )
         for pair in self.pairs:
             if not 0 <= pair.first < pair.second < len(self.class_names):
@@ -77,6 +109,23 @@ class ConfusionPlan:
     def classes(self) -> tuple[int, ...]:
         """Indices of the targeted classes, in order."""
         return tuple(sorted({label for pair in self.pairs for label in (pair.first, pair.second)}))
+
+    @property
+    def changes_with_time(self) -> bool:
+        """Whether the number of extra draws depends on how far the training is."""
+        return (self.start, self.ramp, self.stop) != (0.0, 0.0, 1.0)
+
+    def share_at(self, progress: float) -> float:
+        """The share of the extra draws, 0–1, when so much of the training, 0–1, is done.
+
+        >>> plan = ConfusionPlan.empty(["a", "b"])
+        >>> plan = dataclasses.replace(plan, start=0.2, ramp=0.2, stop=0.8)
+        >>> [round(plan.share_at(share), 2) for share in (0.1, 0.3, 0.5, 0.8)]
+        [0.0, 0.5, 1.0, 0.0]
+        """
+        if progress < self.start or (progress >= self.stop and self.stop < 1):
+            return 0.0
+        return min(1.0, (progress - self.start) / self.ramp) if self.ramp else 1.0
 
     @classmethod
     def from_report(
@@ -160,6 +209,8 @@ class ConfusionPlan:
             extra_draws=(even,) * len(self.class_names),
             reason="the same number of extra draws spread evenly over all classes",
             keep=1.0,
+            image_weights="",
+            excluded=(),
         )
 
     def to_json(self) -> str:
@@ -181,24 +232,38 @@ class ConfusionPlan:
         """
         try:
             return cls.from_dict(json.loads(text))
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (ValueError, RecursionError) as error:
             if isinstance(error, DataError):
                 raise
             raise DataError(f"not a plan as fmnist-aug writes it: {error!r}") from error
 
     @classmethod
-    def from_dict(cls, value: dict[str, Any]) -> ConfusionPlan:
-        """The inverse of `to_dict`."""
+    def from_dict(cls, value: Any) -> ConfusionPlan:
+        """The inverse of `to_dict`.
+
+        Raises:
+            DataError: the value is no plan, or of a later schema.
+        """
+        try:
+            return cls._from_dict(value)
+        except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"not a plan as fmnist-aug writes it: {error!r}") from error
+
+    @classmethod
+    def _from_dict(cls, value: dict[str, Any]) -> ConfusionPlan:
         if value["schema"] != SCHEMA:
             raise DataError(
                 f"the plan has schema {value['schema']}, this version reads {SCHEMA}; "
                 "use the fmnist-aug that wrote it"
             )
-        pairs = [ConfusedPair(**_with_tuples(pair)) for pair in value["pairs"]]
-        confusions = value["confusions"]
+        class_names, confusions = value["class_names"], value["confusions"]
+        if not all(isinstance(name, str) for name in [*class_names, value["policy"]]):
+            raise DataError("class names and the policy of a plan must be text")
         return cls(
-            class_names=tuple(value["class_names"]),
-            pairs=tuple(pairs),
+            class_names=tuple(class_names),
+            pairs=tuple(_read_pair(pair) for pair in value["pairs"]),
             extra_draws=tuple(float(draws) for draws in value["extra_draws"]),
             policy=str(value["policy"]),
             reason=str(value["reason"]),
@@ -206,6 +271,13 @@ class ConfusionPlan:
             confusions=ConfusionReport.from_dict(confusions) if confusions else None,
             keep=float(value.get("keep", 1.0)),
             keep_after=float(value.get("keep_after", 1.0)),
+            strength=float(value.get("strength", 1.0)),
+            in_place=bool(value.get("in_place", False)),
+            image_weights=str(value.get("image_weights", "")),
+            excluded=tuple(int(index) for index in value.get("excluded", ())),
+            start=float(value.get("start", 0.0)),
+            ramp=float(value.get("ramp", 0.0)),
+            stop=float(value.get("stop", 1.0)),
         )
 
     def to_table(self) -> str:
@@ -229,7 +301,9 @@ class ConfusionPlan:
         ]
         lines += [
             "",
-            f"policy of the extra draws: {self.policy}",
+            f"policy of the extra draws: {self.policy}"
+            + (f", strength × {self.strength:g}" if self.strength != 1 else ""),
+            *self._describe_draws(),
             f"draws trained on: {self.keep:.0%}"
             + (", the easiest are skipped" if self.keep < 1 else ""),
             f"why: {self.reason}",
@@ -237,10 +311,31 @@ class ConfusionPlan:
         ]
         return "\n".join(lines)
 
+    def _describe_draws(self) -> list[str]:
+        lines = []
+        if self.image_weights:
+            lines.append("extra draws by image: the more it is confused, the more often")
+        if self.excluded:
+            lines.append(
+                f"never drawn as extras: {len(self.excluded)} images whose label is probably wrong"
+            )
+        if self.changes_with_time:
+            lines.append(
+                f"extra draws from {self.start:.0%} of the training on, growing over "
+                f"{self.ramp:.0%}, until {self.stop:.0%}"
+            )
+        return lines
 
-def _with_tuples(value: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no tuples, so they come back as lists."""
-    return {key: tuple(item) if isinstance(item, list) else item for key, item in value.items()}
+
+def _read_pair(value: dict[str, Any]) -> ConfusedPair:
+    counts = {name: value[name] for name in _PAIR_COUNTS}
+    shares = {name: float(value[name]) for name in ("rate", "share")}
+    intervals = {name: tuple(map(float, value[name])) for name in ("ci95", "share_ci95")}
+    if not all(type(count) is int for count in counts.values()):
+        raise DataError(f"a pair of a plan needs whole numbers: {counts}")
+    if not all(len(interval) == 2 for interval in intervals.values()):
+        raise DataError(f"an interval has two ends: {intervals}")
+    return ConfusedPair(**counts, **shares, **intervals)  # type: ignore[arg-type]
 
 
 def parse_pairs(text: str) -> list[tuple[str, str]]:

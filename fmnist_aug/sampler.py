@@ -68,6 +68,7 @@ class _Position:
         Raises:
             DataError: the state is of a sampler with another length or seed.
         """
+        self.set_epoch(state["epoch"])  # on which the length can depend
         if state["seed"] != self.seed or state["length"] != len(self):
             raise DataError(
                 f"the state is of a sampler with seed {state['seed']} and {state['length']} draws "
@@ -76,7 +77,6 @@ class _Position:
             )
         if not 0 <= state["consumed"] <= len(self):
             raise DataError(f"the state has used {state['consumed']} of {len(self)} draws")
-        self.set_epoch(state["epoch"])
         self._start = self._consumed = state["consumed"]
 
     def set_epoch(self, epoch: int) -> None:
@@ -104,8 +104,10 @@ class AugmentationSampler(_Position, Sampler[int]):
 
     The number of extra draws of a class with ``n`` images is ``round(w · n)``, where ``w`` is the
     plan's ``extra_draws`` for that class; they are drawn without replacement until all images of
-    the class were drawn. The order is a function of (seed, epoch) alone. Call `set_epoch` before
-    each epoch, as with torch's ``DistributedSampler``; otherwise each epoch repeats the last.
+    the class were drawn. Where the plan weighs single images, an image is drawn as often as its
+    weight says, rounded up or down by chance. The order is a function of (seed, epoch) alone. Call
+    `set_epoch` before each epoch, as with torch's ``DistributedSampler``; otherwise each epoch
+    repeats the last.
 
     Yields `AugmentedIndex`, an ``int`` that works with any map-style data set and tells an
     `AugmentedDataset` which draw it is.
@@ -116,10 +118,13 @@ class AugmentationSampler(_Position, Sampler[int]):
         seed: another seed gives another order.
         num_samples: at most so many draws an epoch, for those who need equal lengths. Only then
             may images be left out of an epoch.
+        epochs: length of the training, for a plan whose extra draws start, grow or stop with
+            time. The length is then that of the current epoch.
 
     Raises:
-        DataError: the labels can't be found, or the plan has fewer classes than the labels.
-        UsageError: a negative seed, or ``num_samples`` below 1.
+        DataError: the labels can't be found, or the plan has fewer classes than the labels, or
+            weights for another number of images.
+        UsageError: a negative seed, ``num_samples`` below 1, or ``epochs`` missing.
 
     >>> plan = ConfusionPlan(("a", "b"), (), (0.5, 0.0), "none", "an example")
     >>> sampler = AugmentationSampler([0, 0, 1, 1], plan)
@@ -134,28 +139,54 @@ class AugmentationSampler(_Position, Sampler[int]):
         *,
         seed: int = 0,
         num_samples: int | None = None,
+        epochs: float | None = None,
     ) -> None:
         self.labels = find_labels(labels)
         self.plan = plan
         self.seed = _whole(seed, "seed", 0)
         self.num_samples = None if num_samples is None else _whole(num_samples, "num_samples", 1)
+        self.epochs = epochs
         self.epoch = 0
+        if plan.changes_with_time and not (epochs is not None and epochs > 0):
+            raise UsageError(
+                "the plan's extra draws change during the training; give its length (epochs=…)"
+            )
         if self.labels.size and self.labels.max() >= len(plan.class_names):
             raise DataError(
                 f"the labels go up to {self.labels.max()}, but the plan knows "
                 f"{len(plan.class_names)} classes, numbered from 0"
             )
+        self._weights = _image_weights(plan, len(self.labels))
         counts = np.bincount(self.labels, minlength=len(plan.class_names))
-        self.extras_per_class = tuple(
-            round(draws * int(count)) for draws, count in zip(plan.extra_draws, counts, strict=True)
-        )
-        if np.count_nonzero(counts) < 2:  # with one class there is nothing to tell apart
-            self.extras_per_class = (0,) * len(counts)
+        self._several = np.count_nonzero(counts) > 1  # with one there is nothing to tell apart
         self._members = [np.flatnonzero(self.labels == label) for label in range(len(counts))]
+        self.extras_per_class = self._extras(1.0)
+        """Extra draws of each class in an epoch, where the plan is in full force."""
+
+    def _extras(self, share: float) -> tuple[int, ...]:
+        if not self._several:
+            return (0,) * len(self._members)
+        return tuple(
+            0
+            if self._weights is not None and not self._weights[members].any()
+            else round(share * draws * len(members))
+            for draws, members in zip(self.plan.extra_draws, self._members, strict=True)
+        )
+
+    def _extras_in(self, epoch: int) -> tuple[int, ...]:
+        if not self.plan.changes_with_time:
+            return self.extras_per_class
+        return self._extras(self.plan.share_at(min(epoch / (self.epochs or 1.0), 1.0)))
 
     def __len__(self) -> int:
-        """Draws in a whole epoch."""
-        total = len(self.labels) + sum(self.extras_per_class)
+        """Draws in the current epoch; all epochs are alike unless the plan changes with time."""
+        return self.length_in(self.epoch)
+
+    def length_in(self, epoch: int) -> int:
+        """Draws in an epoch."""
+        total = len(self.labels)
+        if not self.plan.in_place:
+            total += sum(self._extras_in(epoch))
         return total if self.num_samples is None else min(total, self.num_samples)
 
     def epoch_draws(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -163,11 +194,21 @@ class AugmentationSampler(_Position, Sampler[int]):
         indices = [np.arange(len(self.labels))]
         copies = [np.zeros(len(self.labels), np.int64)]
         for label, (members, extras) in enumerate(
-            zip(self._members, self.extras_per_class, strict=True)
+            zip(self._members, self._extras_in(epoch), strict=True)
         ):
             if not extras:
                 continue
             generator = np.random.default_rng([self.seed, epoch, 1, label])
+            if self.plan.in_place:
+                # w extra draws on top would be w / (1 + w) of all draws
+                share = extras / (extras + len(members))
+                copies[0][generator.permutation(members)[: round(share * len(members))]] = 1
+                continue
+            if self._weights is not None:
+                times = _spread(extras, self._weights[members], generator)
+                indices.append(np.repeat(members, times))
+                copies.append(np.concatenate([np.arange(1, n + 1) for n in times]))
+                continue
             rounds, rest = divmod(extras, len(members))
             for copy in range(1, rounds + 1):
                 indices.append(members)
@@ -176,7 +217,7 @@ class AugmentationSampler(_Position, Sampler[int]):
             copies.append(np.full(rest, rounds + 1))
         order = np.random.default_rng([self.seed, epoch, 0]).permutation(
             sum(len(part) for part in indices)
-        )[: len(self)]
+        )[: self.length_in(epoch)]
         return np.concatenate(indices)[order], np.concatenate(copies)[order]
 
     def __iter__(self) -> Iterator[int]:
@@ -200,8 +241,9 @@ class DistributedAugmentationSampler(_Position, DistributedSampler[int]):
         drop_last: cut instead of padding.
 
     Raises:
-        DataError: the labels can't be found, or the plan has fewer classes than the labels.
-        UsageError: a negative seed, or ``num_samples`` below 1.
+        DataError: as for `AugmentationSampler`.
+        UsageError: a negative seed, ``num_samples`` below 1, or a plan whose extra draws change
+            with time: torch wants one length here.
     """
 
     def __init__(
@@ -215,6 +257,11 @@ class DistributedAugmentationSampler(_Position, DistributedSampler[int]):
         num_samples: int | None = None,
         drop_last: bool = False,
     ) -> None:
+        if plan.changes_with_time:
+            raise UsageError(
+                "the plan's extra draws change during the training, so its epochs differ in "
+                "length; use AugmentationSampler, or a plan without start, ramp and stop"
+            )
         self.sampler = AugmentationSampler(labels, plan, seed=seed, num_samples=num_samples)
         super().__init__(
             self.sampler,  # type: ignore[arg-type]  # only its length is used
@@ -236,6 +283,46 @@ class DistributedAugmentationSampler(_Position, DistributedSampler[int]):
             for values in self.sampler.epoch_draws(self.epoch)
         )
         return self._begin(indices, copies)
+
+
+def _image_weights(plan: ConfusionPlan, images: int) -> NDArray[np.float64] | None:
+    """Weights of the images as extras; None if all are alike."""
+    if not plan.image_weights and not plan.excluded:
+        return None
+    if plan.image_weights and len(plan.image_weights) != images:
+        raise DataError(
+            f"the plan weighs {len(plan.image_weights)} images one by one, but there are {images}; "
+            "use it with the training images that it was made for"
+        )
+    if plan.excluded and max(plan.excluded) >= images:
+        raise DataError(
+            f"the plan leaves out image {max(plan.excluded)}, but there are {images}; use it with "
+            "the training images that it was made for"
+        )
+    weights: NDArray[np.float64] = np.ones(images)
+    if plan.image_weights:
+        digits = np.frombuffer(plan.image_weights.encode(), np.uint8)
+        weights = digits.astype(np.float64) - ord("0")
+    weights[list(plan.excluded)] = 0.0
+    return weights
+
+
+def _spread(
+    total: int, weights: NDArray[np.float64], generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """How often each image is drawn: in proportion to its weight, ``total`` in all.
+
+    Systematic sampling (Madow, Ann. Math. Statist. 20, 1949) in an order of chance: each image is
+    drawn its expected number of times, rounded up or down, and is rounded up with the probability
+    that makes that number the mean.
+    """
+    order = generator.permutation(len(weights))
+    edges = np.cumsum(weights[order]) * (total / weights.sum())
+    edges[edges > total - 1e-6] = total  # whatever rounding did to the sum
+    marks = np.floor(edges + generator.random()).astype(np.int64)
+    times = np.empty_like(marks)
+    times[order] = np.diff(marks, prepend=0)
+    return np.asarray(times)
 
 
 def _whole(value: int, name: str, least: int) -> int:

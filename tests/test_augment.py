@@ -17,7 +17,7 @@ from fmnist_aug.augment import (
     random_numbers,
 )
 from fmnist_aug.augment.per_image import apply_seeded
-from fmnist_aug.augment.policies import Affine, Erase, Flip
+from fmnist_aug.augment.policies import Affine, Erase, Flip, Sharpen, plan_policy
 from fmnist_aug.augment.random_numbers import draw_keys, uniform
 from fmnist_aug.errors import DataError, UsageError
 from fmnist_aug.sampler import AugmentedIndex
@@ -76,7 +76,7 @@ def test_a_batch_is_augmented_image_by_image_whatever_its_company(garments, name
     assert torch.equal(apart, together[order])
 
 
-@pytest.mark.parametrize("name", sorted(set(POLICIES) - {"none"}))
+@pytest.mark.parametrize("name", [name for name in POLICIES if POLICIES[name].operations])
 def test_images_copies_epochs_and_seeds_are_augmented_differently(garments, name):
     image = as_batch(garments)[:1].expand(200, -1, -1, -1)
     zeros, numbers = torch.zeros(200, dtype=torch.int64), torch.arange(200)
@@ -318,3 +318,27 @@ def test_albumentations_pipelines_of_ones_own_are_taken():
     data = AugmentedDataset([(np.full((8, 8, 1), 255, np.uint8), 0)], pipeline)
     assert data[0][0].max() == 1
     assert data[AugmentedIndex(0, 0, 1)][0].max() == 0
+
+
+def test_strength_scales_ranges_about_doing_nothing():
+    for policy in POLICIES.values():
+        assert policy.scaled(1) == policy
+        images = torch.randint(0, 256, (20, 1, 28, 28), generator=torch.Generator().manual_seed(0))
+        images = images.float()
+        if not any(isinstance(operation, Flip | Erase) for operation in policy.operations):
+            still = augment_batch(images, policy.scaled(0), torch.arange(20))
+            assert torch.allclose(still, images, atol=0.51)
+        assert augment_batch(images, policy.scaled(3), torch.arange(20)).shape == images.shape
+        compose(policy.scaled(3))
+    plan = ConfusionPlan(("a", "b"), (), (1.0, 0.0), "geometric", "made", strength=0.25)
+    (affine,) = plan_policy(plan).operations
+    assert (affine.rotate, affine.scale) == (2.0, (0.975, 1.025))
+
+
+def test_sharpening_keeps_flat_areas_and_raises_edges():
+    image = torch.full((1, 1, 9, 9), 100.0)
+    image[..., 5:] = 150
+    sharp = augment_batch(image, Policy("s", "", (Sharpen(amount=(0.3, 0.3)),)), torch.tensor([0]))
+    assert (sharp[..., :3] == 100).all()
+    assert sharp[0, 0, 4, 5] > 150
+    assert sharp[0, 0, 4, 4] < 100

@@ -84,7 +84,13 @@ def test_figures_can_be_recomputed_from_predictions_and_from_checkpoints(finishe
     for entry in finished.results["contrasts"]:
         again = contrast(correct[entry["a"]], correct[entry["b"]])
         assert (again.difference, list(again.ci95)) == (entry["difference"], entry["ci95"])
-        assert again.verdict == entry["verdict"]
+        assert again.p_value == entry["p_value"] <= entry["p_value_adjusted"]
+        assert entry["verdict"] == (
+            again.verdict if entry["p_value_adjusted"] < 0.05 else "no evidence"
+        )
+        for item in entry["per_class"]:
+            (low, high), (lower, higher) = item["ci95"], item["ci95_adjusted"]
+            assert lower <= low <= item["difference"] <= high <= higher
 
 
 def test_the_same_comparison_twice_gives_the_same_numbers(finished, small, tmp_path):

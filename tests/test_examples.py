@@ -1,9 +1,15 @@
 import json
+import os
+import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from fmnist_aug import AugmentationSampler, ConfusionPlan
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -19,6 +25,67 @@ def test_the_example_runs_to_its_end(name, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "targeted" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [
+        ("lightning_training.py", "lightning"),
+        ("skorch_training.py", "skorch"),
+        ("huggingface_training.py", "transformers"),
+    ],
+)
+def test_a_framework_keeps_the_samplers_own_order(name, package, tmp_path):
+    pytest.importorskip(package)
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=600,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\d+ draws in the sampler's own order, [1-9]\d* of them", done.stdout)
+
+
+def test_the_proof_of_the_examples_tells_another_order(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    import shared
+
+    plan = ConfusionPlan(("a", "b"), (), (0.5, 0.0), "none", "a test")
+    sampler = AugmentationSampler([0, 0, 1, 1], plan)
+    images = [(np.zeros((8, 8, 1), np.uint8), label) for label in (0, 0, 1, 1)]
+    for replaced, wrong in ((list(sampler), False), (range(4), True), (list(sampler)[::2], True)):
+        data = shared.RecordedDataset(images, plan)
+        for index in replaced:
+            data[index]
+        if wrong:
+            with pytest.raises(SystemExit, match="own order"):
+                shared.prove_order(data, sampler, 1)
+        else:
+            shared.prove_order(data, sampler, 1)
+
+
+def test_the_notebook_runs_in_a_kernel(tmp_path):
+    nbclient = pytest.importorskip("nbclient")
+    nbformat = pytest.importorskip("nbformat")
+    notebook = nbformat.read(EXAMPLES / "quickstart.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells), "outputs are not kept"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the kernel's own inner workings
+        nbclient.NotebookClient(
+            notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}
+        ).execute()
+    texts = [
+        output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", [])
+    ]
+    assert any("with the plan" in text for text in texts)
+    assert not any(
+        output.get("name") == "stderr"
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+    )
 
 
 @pytest.mark.parametrize("arm", ["train", "targeted"])

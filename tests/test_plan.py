@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -5,6 +6,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.datasets import load_digits
+from sklearn.metrics import confusion_matrix
+from sklearn.model_selection import cross_val_predict
+from sklearn.naive_bayes import GaussianNB
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from fmnist_aug import ConfusionPlan, ConfusionReport, load_dataset
@@ -141,6 +146,49 @@ def test_spread_evenly_draws_as_many_from_all_classes():
     assert abs(spread - total) <= len(counts) / 2
 
 
+def test_plans_written_before_there_were_weights_and_schedules_still_load():
+    plan = ConfusionPlan.from_report(fashion_like(), keep=1.0)
+    text = json.loads(plan.to_json())
+    for name in ("keep", "keep_after", "strength", "in_place", "image_weights", "excluded"):
+        del text[name]
+    for name in ("start", "ramp", "stop"):
+        del text[name]
+    assert ConfusionPlan.from_json(json.dumps(text)) == plan
+
+
+def test_a_sharper_plan_survives_json_and_says_what_it_does():
+    plan = dataclasses.replace(
+        ConfusionPlan.from_report(fashion_like()),
+        strength=0.5,
+        image_weights="0129",
+        excluded=(1, 3),
+        start=0.1,
+        ramp=0.2,
+        stop=0.8,
+    )
+    assert ConfusionPlan.from_json(plan.to_json()) == plan
+    table = plan.to_table()
+    assert "2 images whose label is probably wrong" in table
+    assert "from 10% of the training on, growing over 20%, until 80%" in table
+    assert "strength × 0.5" in table
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"strength": -1},
+        {"strength": float("nan")},
+        {"image_weights": "12x"},
+        {"start": 0.9, "stop": 0.5},
+        {"ramp": 2.0},
+    ],
+    ids=str,
+)
+def test_plan_fields_that_make_no_sense_are_refused(changes):
+    with pytest.raises(DataError):
+        dataclasses.replace(ConfusionPlan.empty(NAMES), **changes)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 2}', '{"schema": 1, "pairs": 3}'])
 def test_texts_that_are_no_plan_are_refused(text):
     with pytest.raises(DataError, match=r"plan|schema"):
@@ -210,3 +258,26 @@ def test_labels_are_found_in_any_data_set_without_decoding():
     for source in (Decoder(), [0.5, 1.0], [-1, 0]):
         with pytest.raises(DataError):
             find_labels(source)
+
+
+def test_cleanlabs_labels_and_pred_probs_are_taken_as_they_are():
+    # what cleanlab's documentation hands to find_label_issues(labels, pred_probs)
+    images, labels = load_digits(return_X_y=True)
+    images, labels = images[:300], labels[:300]
+    model = GaussianNB()
+    pred_probs = cross_val_predict(model, images, labels, cv=3, method="predict_proba")
+    report = ConfusionReport.from_predictions(labels, pred_probs)
+    by_scikit_learn = confusion_matrix(labels, pred_probs.argmax(axis=1), labels=range(10))
+    assert (report.matrix == by_scikit_learn).all()
+    # a class that no image has still has a column
+    few = ConfusionReport.from_predictions([0, 1], np.eye(4)[[0, 3]], ["a", "b", "c", "d"])
+    assert few.counts[1] == (0, 0, 0, 1)
+    with pytest.raises(DataError, match="NaN"):
+        ConfusionReport.from_predictions([0], [[np.nan, 1.0]])
+
+
+def test_names_as_pandas_stores_them_are_taken():
+    names = np.array(["cat", "dog"], dtype=object)
+    assert ConfusionReport.from_predictions(names, names[::-1]).class_names == ("cat", "dog")
+    with pytest.raises(DataError, match="object"):
+        ConfusionReport.from_predictions(np.array(["cat", 1], dtype=object), names)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pickle
 import random
@@ -208,3 +209,68 @@ def test_it_draws_from_millions_of_images():
     indices, copies = sampler.epoch_draws(0)
     assert len(indices) == len(sampler) == 17_000_000 + 850_000
     assert copies.sum() == 850_000
+
+
+@given(labels_and_plan(), st.data())
+def test_images_are_drawn_as_often_as_their_weights_say(case, data):
+    labels, plan = case
+    digits = st.text("0123456789", min_size=len(labels), max_size=len(labels))
+    excluded = data.draw(st.sets(st.integers(0, len(labels) - 1), max_size=3))
+    plan = dataclasses.replace(
+        plan, image_weights=data.draw(digits), excluded=tuple(sorted(excluded))
+    )
+    weights = np.array([int(digit) for digit in plan.image_weights], float)
+    weights[list(excluded)] = 0
+    sampler = AugmentationSampler(labels, plan, seed=3)
+    indices, copies = sampler.epoch_draws(data.draw(st.integers(0, 5)))
+    assert len(indices) == len(sampler)
+    assert sorted(indices[copies == 0].tolist()) == list(range(len(labels)))
+    times = np.bincount(indices[copies > 0], minlength=len(labels))
+    for label, extras in enumerate(sampler.extras_per_class):
+        members = labels == label
+        assert times[members].sum() == extras
+        if extras:
+            expected = extras * weights[members] / weights[members].sum()
+            assert (np.abs(times[members] - expected) < 1 + 1e-6).all()
+    assert len(set(zip(indices.tolist(), copies.tolist(), strict=True))) == len(indices)
+
+
+def test_weights_are_kept_on_average():
+    plan = dataclasses.replace(make_plan([1.0, 0]), image_weights="13509" + "0" * 5)
+    sampler = AugmentationSampler([0] * 5 + [1] * 5, plan)
+    times = np.zeros(10)
+    for epoch in range(3000):
+        indices, copies = sampler.epoch_draws(epoch)
+        times += np.bincount(indices[copies > 0], minlength=10)
+    assert times[:5] / 3000 == pytest.approx(5 * np.array([1, 3, 5, 0, 9]) / 18, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"image_weights": "123"}, {"excluded": (7,)}], ids=["weights", "excluded"]
+)
+def test_weights_of_other_images_are_refused(changes):
+    plan = dataclasses.replace(make_plan([1.0, 0]), **changes)
+    with pytest.raises(DataError, match="made for"):
+        AugmentationSampler([0, 1], plan)
+
+
+def test_extra_draws_start_grow_and_stop_as_planned():
+    plan = dataclasses.replace(make_plan([1.0, 0]), start=0.2, ramp=0.4, stop=0.8)
+    sampler = AugmentationSampler([0, 1] * 50, plan, epochs=10)
+    lengths = []
+    for epoch in range(10):
+        sampler.set_epoch(epoch)
+        indices, copies = sampler.epoch_draws(epoch)
+        assert len(indices) == len(sampler)
+        assert sorted(indices[copies == 0].tolist()) == list(range(100))
+        lengths.append(len(sampler) - 100)
+    assert lengths == [0, 0, 0, 12, 25, 37, 50, 50, 0, 0]
+    sampler.set_epoch(5)
+    state = sampler.state_dict(consumed=130)
+    resumed = AugmentationSampler([0, 1] * 50, plan, epochs=10)
+    resumed.load_state_dict(state)
+    assert len(order(resumed)) == 7
+    with pytest.raises(UsageError, match="epochs="):
+        AugmentationSampler([0, 1], plan)
+    with pytest.raises(UsageError, match="AugmentationSampler"):
+        DistributedAugmentationSampler([0, 1], plan, num_replicas=2, rank=0)

@@ -1,3 +1,6 @@
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,39 +10,50 @@ from fmnist_aug.comparison import contrast
 from fmnist_aug.errors import UsageError
 from fmnist_aug.statistics import holm, mean_interval
 
-
-def simulate(rng, difference, *, crossed=False, runs=3, images=2000):
-    """Two arms whose runs vary by 0.15 points and whose images have their own difficulty."""
-    easy = rng.beta(0.47, 0.03, images)  # 94 % right on average, two runs disagree on 4 %
-    chance_a, chance_b = easy.copy(), easy.copy()
-    if crossed:  # a tenth of the images is easier for one, a tenth for the other
-        tenth = rng.permutation(images)
-        for chance, sign in ((chance_a, 1), (chance_b, -1)):
-            chance[tenth[: images // 10]] = 0.6 + 0.2 * sign
-            chance[tenth[images // 10 : images // 5]] = 0.6 - 0.2 * sign
-    # the difference is made where there is room for it
-    room = 1 - chance_a
-    chance_a = chance_a + difference * room / room.mean()
-    return tuple(
-        np.stack([rng.random(images) < chance + rng.normal(0, 0.0015) for _ in range(runs)])
-        for chance in (chance_a, chance_b)
-    )
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+from verdict_calibration import SCENARIOS, Scenario, calibrate, simulate
 
 
-@pytest.mark.parametrize("crossed", [False, True])
-def test_equal_arms_are_hardly_ever_called_different(crossed):
-    rng = np.random.default_rng(0)
-    found = [contrast(*simulate(rng, 0.0, crossed=crossed)) for _ in range(400)]
-    assert sum(item.verdict != "no evidence" for item in found) <= 0.07 * 400
-    covered = sum(item.ci95[0] <= 0 <= item.ci95[1] for item in found)
-    assert covered >= 0.93 * 400
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        Scenario("equal", images=2000),
+        Scenario("different images", images=2000, crossed=True),
+        Scenario("few runs", runs=2, images=1000, crossed=True),
+        Scenario("many runs", runs=12, images=500),
+        Scenario("few errors", images=300, accuracy=0.997),
+        Scenario("shared seeds", runs=12, images=500, run_std=0.02, shared=True),
+        Scenario("one arm varies", images=2000, run_std_a=0.01),
+    ],
+    ids=lambda scenario: scenario.name,
+)
+def test_equal_arms_are_hardly_ever_called_different(scenario):
+    found = calibrate(scenario, 200)
+    assert found.false <= 0.07
+    assert found.covered >= 0.93
 
 
 @pytest.mark.parametrize("crossed", [False, True])
 def test_a_difference_of_one_and_a_half_points_is_found(crossed):
-    rng = np.random.default_rng(1)
-    found = [contrast(*simulate(rng, 0.015, crossed=crossed, images=10_000)) for _ in range(100)]
-    assert sum(item.verdict == "better" for item in found) >= 90
+    found = calibrate(Scenario("three runs", crossed=crossed), 40)
+    assert found.found >= 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_the_verdict_is_calibrated(scenario):
+    found = calibrate(scenario, 400)
+    assert found.false <= 0.07
+    assert found.covered >= 0.93
+    if scenario.runs >= 3 and scenario.images >= 10_000 and scenario.accuracy == 0.94:
+        assert found.found >= 0.9
+
+
+def test_pairs_of_seeds_that_vary_together_sharpen_the_interval_of_many_runs():
+    rng = np.random.default_rng(0)
+    a, b = simulate(Scenario("", runs=20, run_std=0.02, shared=True), 0.0, rng)
+    paired, unpaired = contrast(a, b), contrast(a, b[rng.permutation(20)])
+    assert paired.standard_error < 0.7 * unpaired.standard_error
 
 
 @given(st.integers(0, 2**31), st.integers(1, 5), st.integers(1, 40))
@@ -61,6 +75,22 @@ def test_contrasts_are_antisymmetric_and_consistent(seed, runs, images):
 def test_one_run_is_no_evidence():
     found = contrast(np.ones((1, 100)), np.zeros((1, 100)))
     assert (found.difference, found.verdict, found.ci95) == (1.0, "no evidence", (-1.0, 1.0))
+
+
+def test_one_image_or_a_few_that_agree_are_no_evidence():
+    for images in (1, 2):
+        shape = 3, images
+        assert contrast(np.ones(shape), np.zeros(shape)).verdict == "no evidence"
+    assert contrast(np.ones((3, 10)), np.zeros((3, 10))).verdict == "better"
+
+
+def test_intervals_at_other_levels_enclose_each_other():
+    a, b = np.random.default_rng(0).random((2, 3, 500)) < 0.8
+    found = contrast(a, b)
+    assert found.interval(0.95) == pytest.approx(found.ci95)
+    wide = found.interval(0.995)
+    assert wide[0] < found.ci95[0] < found.ci95[1] < wide[1]
+    assert contrast(a[:1], b[:1]).interval(0.5) == (-1.0, 1.0)
 
 
 def test_equal_predictions_are_no_difference():

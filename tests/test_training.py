@@ -95,6 +95,14 @@ def test_training_leaves_torchs_random_state_alone(slice_of_fashion):
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_a_plan_that_changes_with_time_takes_as_many_steps(slice_of_fashion, plan):
+    changing = dataclasses.replace(plan, start=0.3, ramp=0.3, stop=0.8)
+    trained = train_model(slice_of_fashion, SHORT, plan=changing, hardware=CPU)
+    assert trained.steps == SHORT.steps_for(len(slice_of_fashion))
+    short = dataclasses.replace(SHORT, epochs=0.2)
+    train_model(slice_of_fashion, short, plan=changing, hardware=CPU)
+
+
 class Stop(Exception):
     pass
 
@@ -130,6 +138,8 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
     resumed = train_model(data, settings, state_path=state, on_progress=seen.append, **options)
     assert seen[0].step > 1, "it began again at the beginning"
     assert_equal(weights(resumed), weights(unbroken))
+    assert resumed.curve == unbroken.curve
+    assert resumed.curve[-1][0] == pytest.approx(settings.epochs, rel=0.05)
 
 
 def test_hard_examples_are_those_with_the_highest_last_loss():

@@ -8,7 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmnist_aug.augment.policies import Affine, BrightnessContrast, Erase, Flip, Operation, Policy
+from fmnist_aug.augment.policies import (
+    Affine,
+    BrightnessContrast,
+    Erase,
+    Flip,
+    Operation,
+    Policy,
+    Sharpen,
+)
 from fmnist_aug.augment.random_numbers import (
     draw_keys,
     integers_between,
@@ -66,6 +74,8 @@ def _apply(images: Tensor, operation: Operation, keys: Tensor, purpose: int) -> 
         return _affine(images, operation, keys, purpose)
     if isinstance(operation, BrightnessContrast):
         return _brightness_contrast(images, operation, keys, purpose)
+    if isinstance(operation, Sharpen):
+        return _sharpen(images, operation, keys, purpose)
     return _erase(images, operation, keys, purpose)
 
 
@@ -119,6 +129,12 @@ def _brightness_contrast(
     offset = 255 * uniform_between(keys, purpose + 1, *operation.brightness)
     changed = images * factor[:, None, None, None]
     return changed.add_(offset[:, None, None, None]).round_().clamp_(0, 255)
+
+
+def _sharpen(images: Tensor, operation: Sharpen, keys: Tensor, purpose: int) -> Tensor:
+    amount = uniform_between(keys, purpose, *operation.amount)[:, None, None, None]
+    means = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="reflect"), 3, stride=1)
+    return (images + 9 * amount * (images - means)).round_().clamp_(0, 255)
 
 
 def _erase(images: Tensor, operation: Erase, keys: Tensor, purpose: int) -> Tensor:

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from fmnist_aug.augment.mixing import Partners, mix_images, soft_labels
 from fmnist_aug.augment.per_image import apply_seeded, compose
-from fmnist_aug.augment.policies import Policy, get_policy
+from fmnist_aug.augment.policies import Policy, get_policy, plan_policy
+from fmnist_aug.augment.random_numbers import draw_keys
 from fmnist_aug.errors import DataError, UsageError
 from fmnist_aug.labels import find_labels
 from fmnist_aug.plan import ConfusionPlan
@@ -33,14 +35,18 @@ class AugmentedDataset(Dataset[tuple[Any, Any]]):
             a PIL image, or a tensor (C, H, W), uint8 or float in 0–1. Put normalisation into
             ``transform``, not before.
         targeted: for extra draws: a policy's name, a `Policy`, a `ConfusionPlan` (its policy is
-            taken), an albumentations ``Compose``, or None.
+            taken), an albumentations ``Compose``, or None. A policy that mixes images needs the
+            plan, for its pairs, and makes every label a float32 tensor (classes,) of
+            probabilities, as ``cross_entropy`` takes it; that of an image without a partner has a
+            single 1.
         base: for all draws, likewise.
         seed: another seed gives other augmentations.
         transform: what makes the network's input of the augmented image, uint8 (H, W, C); by
             default a float32 tensor (C, H, W) in 0–1.
 
     Raises:
-        UsageError: an unknown policy, or a negative seed.
+        UsageError: an unknown policy, one that mixes without a plan or for all draws, or a
+            negative seed.
         DataError: when an image is drawn that is none of the above.
 
     >>> data = [(np.zeros((28, 28, 1), np.uint8), 6)]
@@ -66,6 +72,17 @@ class AugmentedDataset(Dataset[tuple[Any, Any]]):
         self.seed = seed
         self.transform = transform or to_float_tensor
         self._pipelines: dict[tuple[bool, int, int], Compose] = {}
+        self._partners: Partners | None = None
+        mix = getattr(self.targeted, "mix", None)
+        if getattr(self.base, "mix", None) or (mix and not isinstance(targeted, ConfusionPlan)):
+            raise UsageError(
+                "a policy that mixes images is for extra draws, and needs the plan with its pairs; "
+                "give the ConfusionPlan as targeted"
+            )
+        if mix and isinstance(targeted, ConfusionPlan):
+            self._num_classes = len(targeted.class_names)
+            pairs = [(pair.first, pair.second) for pair in targeted.pairs]
+            self._partners = Partners(self.targets, self._num_classes, pairs, mix.partner)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -78,14 +95,50 @@ class AugmentedDataset(Dataset[tuple[Any, Any]]):
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         """The augmented image, then whatever else the wrapped data set gives."""
         item = self.dataset[int(index)]
-        image = to_uint8_array(item[0])
-        copy = getattr(index, "copy", 0)
-        key = (self.seed, getattr(index, "epoch", 0), int(index) % len(self), copy)
+        copy, epoch = getattr(index, "copy", 0), getattr(index, "epoch", 0)
+        place = int(index) % len(self)
+        image = self._augment(to_uint8_array(item[0]), (self.seed, epoch, place, copy))
+        if self._partners is None:
+            return self.transform(image), *item[1:]
+        partner, share = place, torch.zeros(1)
+        if copy:
+            image, partner, share = self._mix(image, (self.seed, epoch, place, copy))
+        labels = self._partners.labels
+        own, other = labels[place : place + 1], labels[partner : partner + 1]
+        label = soft_labels(own, other, share, self._num_classes)[0]
+        return self.transform(image), label, *item[2:]
+
+    def _augment(
+        self, image: NDArray[np.uint8], key: tuple[int, int, int, int]
+    ) -> NDArray[np.uint8]:
         for stage, extra in enumerate((False, True)):
             pipeline = self._pipeline(extra, image.shape[0], image.shape[1])
-            if pipeline is not None and (copy or not extra):
+            wanted = key[3] if extra else not key[3] or getattr(self.targeted, "on_base", True)
+            if pipeline is not None and wanted:
                 image = apply_seeded(pipeline, image, (*key, stage))
-        return self.transform(image), *item[1:]
+        return image
+
+    def _mix(
+        self, image: NDArray[np.uint8], key: tuple[int, int, int, int]
+    ) -> tuple[NDArray[np.uint8], int, Tensor]:
+        assert isinstance(self.targeted, Policy)
+        assert self.targeted.mix
+        assert self._partners
+        seed, epoch, place, copy = key
+        keys = draw_keys(seed, epoch, torch.tensor([place]), torch.tensor([copy]))
+        partner = int(self._partners.choose(keys, torch.tensor([place])))
+        other = to_uint8_array(self.dataset[partner][0])
+        if other.shape != image.shape:
+            raise DataError(
+                f"only images of one size can be mixed, not {image.shape} and {other.shape}"
+            )
+        other = self._augment(other, (seed, epoch, partner, copy))
+        first, second = (
+            torch.from_numpy(np.ascontiguousarray(part.transpose(2, 0, 1))).float()[None]
+            for part in (image, other)
+        )
+        mixed, share = mix_images(first, second, self.targeted.mix, keys)
+        return mixed[0].numpy().transpose(1, 2, 0).astype(np.uint8), partner, share
 
     def __getstate__(self) -> dict[str, Any]:
         # pipelines are made again in each worker: they hold generators that must not be shared
@@ -141,5 +194,5 @@ def to_uint8_array(image: Any) -> NDArray[np.uint8]:
 
 def _resolve(choice: str | Policy | ConfusionPlan | Compose | None) -> Policy | Compose:
     if isinstance(choice, ConfusionPlan):
-        choice = choice.policy
+        return plan_policy(choice)
     return get_policy(choice or "none") if choice is None or isinstance(choice, str) else choice

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fmnist_aug.augment.policies import Affine, BrightnessContrast, Flip, Operation, Policy
+from fmnist_aug.augment.policies import (
+    Affine,
+    BrightnessContrast,
+    Flip,
+    Operation,
+    Policy,
+    Sharpen,
+)
 
 if TYPE_CHECKING:
     from albumentations import Compose
@@ -82,6 +89,8 @@ def _transform(albumentations: Any, operation: Operation, image_size: tuple[int,
             contrast_limit=operation.contrast,
             p=operation.p,
         )
+    if isinstance(operation, Sharpen):
+        return albumentations.Sharpen(alpha=operation.amount, lightness=(1.0, 1.0), p=operation.p)
     return albumentations.CoarseDropout(
         num_holes_range=(1, 1),
         hole_height_range=operation.size_pixels(height),

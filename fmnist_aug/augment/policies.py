@@ -7,10 +7,11 @@ their parameters from the same ranges.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 from fmnist_aug.errors import UsageError
+from fmnist_aug.plan import ConfusionPlan
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,34 @@ class Erase:
         return max(1, round(self.size[0] * side)), max(1, round(self.size[1] * side))
 
 
-Operation: TypeAlias = Flip | Affine | BrightnessContrast | Erase
+@dataclass(frozen=True)
+class Sharpen:
+    """Raise fine detail: add ``amount`` times nine times the difference from the mean of 3 × 3.
+
+    Attributes:
+        amount: range, uniform.
+        p: probability.
+    """
+
+    amount: tuple[float, float] = (0.0, 0.3)
+    p: float = 1.0
+
+
+Operation: TypeAlias = Flip | Affine | BrightnessContrast | Erase | Sharpen
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Mix in an image of another class, and its label in the same proportion.
+
+    Attributes:
+        partner: ``within``: of the other class of its confused pair; ``away``: of a class that
+            it is not paired with.
+        share: range of the partner's share, uniform.
+    """
+
+    partner: Literal["within", "away"]
+    share: tuple[float, float] = (0.0, 0.5)
 
 
 @dataclass(frozen=True)
@@ -91,14 +119,18 @@ class Policy:
         name: for plans, files and the command line.
         description: for people.
         operations: applied in this order.
+        mix: what is mixed in afterwards; labels then become probabilities.
+        on_base: whether the base augmentation comes first.
     """
 
     name: str
     description: str
     operations: tuple[Operation, ...] = ()
+    mix: Mix | None = None
+    on_base: bool = True
 
     def then(self, other: Policy) -> Policy:
-        """This policy followed by another."""
+        """This policy, neither mixing nor leaving out the base augmentation, then another such."""
         if not self.operations or not other.operations:
             return other if not self.operations else self
         return Policy(
@@ -106,6 +138,20 @@ class Policy:
             f"{self.description}; {other.description}",
             self.operations + other.operations,
         )
+
+    def scaled(self, strength: float) -> Policy:
+        """The same operations with ranges that are ``strength`` times as far from doing nothing.
+
+        >>> POLICIES["geometric"].scaled(0.5).operations[0].rotate
+        4.0
+        """
+        if strength == 1:
+            return self
+        mix = self.mix and replace(
+            self.mix, share=(self.mix.share[0] * strength, min(self.mix.share[1] * strength, 1.0))
+        )
+        operations = tuple(_scale(operation, strength) for operation in self.operations)
+        return replace(self, operations=operations, mix=mix)
 
 
 POLICIES = {
@@ -131,13 +177,27 @@ POLICIES = {
         ),
         Policy(
             "buttons",
-            "look at the buttons: zoom by 1.0 to 1.35 on the front of the garment and raise the "
-            "contrast by up to 50 %",
+            "look at the buttons: zoom by 1.0 to 1.35 on the front of the garment, where its "
+            "placket is, raise the contrast by up to 50 % and sharpen by up to 30 %",
             (
                 Affine(scale=(1.0, 1.35), shift=1 / 28),
                 BrightnessContrast(brightness=(-0.05, 0.05), contrast=(0.0, 0.5)),
+                Sharpen(amount=(0.0, 0.3)),
             ),
         ),
+        Policy(
+            "mix-within",
+            "mix in up to half of an image of the other class of the confused pair, by MixUp or "
+            "CutMix, and its label with it",
+            mix=Mix("within"),
+        ),
+        Policy(
+            "mix-away",
+            "mix in up to half of an image of a class outside the confused pair, by MixUp or "
+            "CutMix, and its label with it",
+            mix=Mix("away"),
+        ),
+        Policy("weaker", "the image as it is, without the base augmentation", on_base=False),
     )
 }
 
@@ -156,6 +216,15 @@ def get_policy(name: str) -> Policy:
         ) from None
 
 
+def plan_policy(plan: ConfusionPlan) -> Policy:
+    """The policy of a plan's extra draws, as strong as the plan says.
+
+    Raises:
+        UsageError: an unknown policy.
+    """
+    return get_policy(plan.policy).scaled(plan.strength)
+
+
 def base_policy(flip: bool, shift: int = 0, side: int = 28) -> Policy:
     """The augmentation that a data set's card allows for all of its images.
 
@@ -169,3 +238,24 @@ def base_policy(flip: bool, shift: int = 0, side: int = 28) -> Policy:
         moved = Policy("shift", f"move by up to {shift} pixels", (Affine(shift=shift / side),))
         policy = policy.then(moved)
     return policy
+
+
+def _scale(operation: Operation, strength: float) -> Operation:
+    if isinstance(operation, Affine):
+        # an image must not shrink to nothing, however strong
+        low, high = (max(1 + (limit - 1) * strength, 0.2) for limit in operation.scale)
+        rotate, shift = operation.rotate * strength, min(operation.shift * strength, 0.5)
+        return replace(operation, rotate=rotate, scale=(low, high), shift=shift)
+    if isinstance(operation, BrightnessContrast):
+        (dark, light), (weak, strong) = (
+            (max(low * strength, -1.0), high * strength)
+            for low, high in (operation.brightness, operation.contrast)
+        )
+        return replace(operation, brightness=(dark, light), contrast=(weak, strong))
+    if isinstance(operation, Erase):
+        low, high = (min(limit * strength, 1.0) for limit in operation.size)
+        return replace(operation, size=(low, high))
+    if isinstance(operation, Sharpen):
+        low, high = (min(limit * strength, 1.0) for limit in operation.amount)
+        return replace(operation, amount=(low, high))
+    return operation

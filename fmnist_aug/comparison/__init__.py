@@ -4,7 +4,7 @@ from fmnist_aug.comparison.arms import ARMS, arm_treatment, base_augmentation
 from fmnist_aug.comparison.compare import Comparison, ComparisonProgress, compare
 from fmnist_aug.comparison.config import ComparisonConfig, resolve_config, settle_precision
 from fmnist_aug.comparison.inputs import load_split, load_splits
-from fmnist_aug.comparison.probe import make_plan, measure_confusions
+from fmnist_aug.comparison.probe import make_plan, measure_confusions, measure_out_of_fold
 from fmnist_aug.statistics import Contrast, contrast
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "load_splits",
     "make_plan",
     "measure_confusions",
+    "measure_out_of_fold",
     "resolve_config",
     "settle_precision",
 ]

@@ -25,6 +25,7 @@ from fmnist_aug.comparison.jobs import (
     train_runs,
     use_threads,
 )
+from fmnist_aug.comparison.plan_files import check_plan, load_plan
 from fmnist_aug.comparison.probe import make_plan, measure_confusions
 from fmnist_aug.comparison.results import (
     SCHEMA,
@@ -36,7 +37,7 @@ from fmnist_aug.comparison.run import Run, RunInputs, train_run
 from fmnist_aug.confusion import class_index
 from fmnist_aug.data import ImageDataset, held_out_split
 from fmnist_aug.errors import DataError
-from fmnist_aug.files import owned_folder, read_json, write_json, write_text
+from fmnist_aug.files import owned_folder, write_text
 from fmnist_aug.models import create_model
 from fmnist_aug.plan import ConfusionPlan, parse_pairs
 from fmnist_aug.training import TrainProgress, check_classes
@@ -93,6 +94,7 @@ def compare(
     data_dir: str | Path | None = None,
     resume: bool = True,
     jobs: int | None = None,
+    plan: ConfusionPlan | str | Path | None = None,
     command: str | None = None,
     on_progress: OnProgress | None = None,
     **options: Any,
@@ -110,6 +112,8 @@ def compare(
         data_dir: folder in which named sets are looked for before the packaged ones.
         resume: whether to go on in a folder that has results already, or to start over.
         jobs: runs side by side; None for as many as the cores can do, one on a GPU.
+        plan: a plan, its file, or ``default`` for the one that comes with the package; by default
+            one is made from the confusions of a probe.
         command: how to repeat this, for the record.
         on_progress: called as things happen.
         **options: as for `resolve_config`: ``preset``, ``runs``, ``seed``, ``arms``, ``pairs``, …
@@ -119,10 +123,14 @@ def compare(
         DataError: the data is missing, damaged, or unfit.
         RunFolderError: the folder can't be used.
     """
-    config = resolve_config(dataset, **options)
+    if plan is not None and not isinstance(plan, ConfusionPlan):
+        plan = load_plan(plan, str(dataset))
+    config = resolve_config(dataset, plan=plan, **options)
     schedule = make_schedule(jobs, len(config.arms) * config.runs, config.hardware.device)
     train, test = load_splits(config, data_dir)
     check_pairs(config.pairs, train.class_names)
+    if plan is not None:
+        check_plan(plan, train)
     _check_trainable(config, train)
     path = Path(out) if out is not None else Path("runs") / f"{train.card.name}-{config.preset}"
     with owned_folder(path):
@@ -141,10 +149,10 @@ def load_comparison(path: Path) -> Comparison:
     """A finished comparison, from its folder.
 
     Raises:
-        RunFolderError: ``results.json`` is missing or is not JSON.
+        RunFolderError: ``results.json`` is missing, damaged, or is not JSON.
         DataError: it is not of a comparison.
     """
-    results = read_json(path / "results.json")
+    results = ComparisonFolder(path).load_results()
     try:
         return Comparison(path, results, ConfusionPlan.from_dict(results["plan"]))
     except (KeyError, TypeError) as error:
@@ -215,7 +223,7 @@ class _Comparing:
         }
         self.on_progress = on_progress
         self.base = base_augmentation(train)
-        self.trainings = 1 + len(config.arms) * config.runs
+        self.trainings = (config.plan is None) + len(config.arms) * config.runs
         self.done = 0
 
     def execute(self) -> Comparison:
@@ -229,7 +237,7 @@ class _Comparing:
         results = self._results(runs, logits, plan, probe)
         write_text(self.folder.runs_csv, runs_csv(runs))
         write_comparison_report(self.folder.path, results, self.train, self.test, logits, plan)
-        write_json(self.folder.results, results)  # last: its presence means done
+        self.folder.save_results(results)
         return Comparison(self.folder.path, results, plan)
 
     def _tell(self, stage: str, **details: Any) -> None:
@@ -239,6 +247,11 @@ class _Comparing:
     def _plan(self) -> tuple[ConfusionPlan, dict[str, Any]]:
         config = self.config
         kept = self.folder.load_plan()
+        if config.plan is not None:
+            kept = config.plan, {"held_out_images": 0, "accuracy": None, "seconds": 0.0}
+            self.folder.save_plan(*kept)
+            self._tell("plan", plan=config.plan)
+            return kept
         if kept is None:
             self._tell("probe", arm="probe", seed=config.seed)
             state_path = self.folder.state("probe", config.seed)

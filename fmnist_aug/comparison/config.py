@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from fmnist_aug.augment.policies import get_policy
-from fmnist_aug.comparison.arms import ARMS
+from fmnist_aug.comparison.arms import ARMS, DEFAULT_ARMS
 from fmnist_aug.data import ImageDataset
 from fmnist_aug.errors import UsageError
 from fmnist_aug.models import MODELS
-from fmnist_aug.plan import parse_pairs
+from fmnist_aug.plan import ConfusionPlan, parse_pairs
 from fmnist_aug.training import (
     DEFAULT_PRESET,
     Hardware,
@@ -44,6 +44,7 @@ class ComparisonConfig:
         seed: of the first run; the others count on from it.
         pairs: ``auto``, or the pairs to target as text.
         policy: augmentation of the extra draws; None for the data set's default.
+        plan: the plan, if it is given; None to make one from the confusions of a probe.
         held_out: share of the training images on which the confusions are measured.
         hardware: device and precision, which may still have to be measured.
         flip: whether mirrored images keep their label; None for what the data set's card says.
@@ -62,6 +63,7 @@ class ComparisonConfig:
     seed: int
     pairs: str
     policy: str | None
+    plan: ConfusionPlan | None
     held_out: float
     hardware: Hardware
     flip: bool | None
@@ -76,6 +78,7 @@ class ComparisonConfig:
         """Plain values for JSON."""
         value = dataclasses.asdict(self)
         value["arms"] = list(self.arms)
+        value["plan"] = self.plan and self.plan.to_dict()
         return value
 
 
@@ -90,6 +93,7 @@ def resolve_config(
     seed: int = 0,
     pairs: str | None = None,
     policy: str | None = None,
+    plan: ConfusionPlan | None = None,
     held_out: float = 0.1,
     device: str = "auto",
     precision: str = "auto",
@@ -112,7 +116,7 @@ def resolve_config(
     if epochs is not None:
         probe_epochs = min(probe_epochs, epochs)
         settings = dataclasses.replace(settings, epochs=epochs)
-    arms = tuple(dict.fromkeys(arms)) or tuple(ARMS)
+    arms = tuple(dict.fromkeys(arms)) or DEFAULT_ARMS
     for arm in arms:
         if arm not in ARMS:
             raise UsageError(f"unknown arm {arm!r}; choose from {', '.join(ARMS)}")
@@ -125,6 +129,10 @@ def resolve_config(
     if policy is not None:
         get_policy(policy)
     pairs = (pairs or "auto").strip()
+    if plan is not None:
+        if pairs != "auto" or policy is not None:
+            raise UsageError("a plan has its own pairs and policy; leave out --pairs and --policy")
+        get_policy(plan.policy)
     if pairs != "auto":
         parse_pairs(pairs)
     return ComparisonConfig(
@@ -140,6 +148,7 @@ def resolve_config(
         seed=seed,
         pairs=pairs,
         policy=policy,
+        plan=plan,
         held_out=held_out,
         hardware=hardware,
         flip=flip,

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fmnist_aug.augment.policies import Policy
 from fmnist_aug.confusion import ConfusionReport
 from fmnist_aug.data import ImageDataset, held_out_split, require_training_data
+from fmnist_aug.errors import DataError, UsageError
 from fmnist_aug.plan import ConfusionPlan
 from fmnist_aug.training import Hardware, TrainProgress, TrainSettings, train_model
 
@@ -22,11 +26,15 @@ class Probe:
         confusions: on the held-out training images.
         seconds: of training.
         source: what was measured, in a sentence.
+        held_out: int64 (N,), where the held-out images stand in the training images.
+        logits: float32 (N, classes), what was predicted for them.
     """
 
     confusions: ConfusionReport
     seconds: float
     source: str
+    held_out: NDArray[np.int64] = field(repr=False, compare=False)
+    logits: NDArray[np.float32] = field(repr=False, compare=False)
 
 
 def measure_confusions(
@@ -71,14 +79,70 @@ def measure_confusions(
         on_progress=on_progress,
     )
     held = train.subset(rest)
-    confusions = ConfusionReport.from_predictions(
-        held.labels, trained.classifier.predict(held.images), train.class_names
-    )
+    logits = trained.classifier.predict_logits(held.images)
+    confusions = ConfusionReport.from_predictions(held.labels, logits, train.class_names)
     source = (
         f"{len(held)} held-out training images of {train.card.title}, predicted by "
         f"{settings.model} after {settings.epochs:g} epochs on the other {len(fit)} (seed {seed})"
     )
-    return Probe(confusions, trained.seconds, source)
+    return Probe(confusions, trained.seconds, source, rest, logits)
+
+
+def measure_out_of_fold(
+    train: ImageDataset,
+    settings: TrainSettings,
+    folds: int,
+    *,
+    base: Policy | None = None,
+    seed: int = 0,
+    hardware: Hardware | None = None,
+    on_progress: Callable[[TrainProgress], None] | None = None,
+) -> Probe:
+    """Predict every training image by a network that was trained on the other folds.
+
+    Args:
+        train: training images; a test split is refused.
+        settings: of each fold's training.
+        folds: how many, at least 2.
+        base: augmentation of the trainings.
+        seed: of folds and trainings.
+        hardware: device and precision.
+        on_progress: as for `train_model`, for each fold in turn.
+
+    Raises:
+        UsageError: fewer than 2 folds.
+        DataError: a test split, or a class with fewer images than folds.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    require_training_data(train, "out-of-fold prediction")
+    if folds < 2:
+        raise UsageError(f"out-of-fold prediction needs at least 2 folds, not {folds}")
+    counts = np.bincount(train.labels)
+    fewest = int(counts[counts > 0].min())
+    if fewest < folds:
+        raise DataError(f"a class has {fewest} training images only, too few for {folds} folds")
+    logits = np.zeros((len(train), train.num_classes), np.float32)
+    seconds = 0.0
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    for fit, rest in splitter.split(np.zeros(len(train)), train.labels):
+        trained = train_model(
+            train.subset(fit),
+            settings,
+            base=base,
+            seed=seed,
+            hardware=hardware,
+            on_progress=on_progress,
+        )
+        logits[rest] = trained.classifier.predict_logits(train.images[rest])
+        seconds += trained.seconds
+    confusions = ConfusionReport.from_predictions(train.labels, logits, train.class_names)
+    source = (
+        f"all {len(train)} training images of {train.card.title}, each predicted by "
+        f"{settings.model} after {settings.epochs:g} epochs on the other {folds - 1} of {folds} "
+        f"folds (seed {seed})"
+    )
+    return Probe(confusions, seconds, source, np.arange(len(train)), logits)
 
 
 def make_plan(

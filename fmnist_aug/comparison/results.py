@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fmnist_aug.comparison.arms import CONTRASTS
 from fmnist_aug.confusion import ConfusionReport
-from fmnist_aug.statistics import contrast, holm, mean_interval
+from fmnist_aug.statistics import Contrast, Verdict, contrast, holm, mean_interval
 
 SCHEMA = 1
 
@@ -28,6 +28,7 @@ def run_figures(
     steps: int,
     images_seen: int,
     train_seconds: float,
+    curve: Sequence[Sequence[float]] = (),
 ) -> dict[str, Any]:
     """The entry of one run in ``results.json``.
 
@@ -41,6 +42,7 @@ def run_figures(
         steps: optimisation steps taken.
         images_seen: draws, extra ones included.
         train_seconds: of training alone.
+        curve: epochs, accuracy and loss on the training images, as `TrainedModel.curve`.
     """
     report = ConfusionReport.from_predictions(labels, logits, class_names)
     return {
@@ -54,6 +56,7 @@ def run_figures(
         "steps": steps,
         "images_seen": images_seen,
         "train_seconds": round(train_seconds, 3),
+        "curve": [list(point) for point in curve],
     }
 
 
@@ -104,47 +107,60 @@ def contrast_figures(
 ) -> list[dict[str, Any]]:
     """The differences between arms, on all images and class by class.
 
-    The p-values of the classes are adjusted by Holm's method, since ten looks find something by
-    chance; a class's verdict is that of its adjusted p-value.
+    Several looks find something by chance, so verdicts are those of p-values that are adjusted by
+    Holm's method, over all contrasts and, within each of them, over the classes. ``ci95`` and
+    ``p_value`` are those of a contrast by itself; the classes' ``ci95_adjusted`` hold all classes
+    of a contrast at once with 95 % probability (Bonferroni, so they are a little wider than the
+    verdicts' p-values would have them).
 
     Args:
         correct: for each arm bool (runs, images), rows in the order of the seeds.
         labels: int64 (images,).
         class_names: one name a class.
     """
-    found = []
-    for a, b in CONTRASTS:
-        if a not in correct or b not in correct:
-            continue
-        overall = contrast(correct[a], correct[b])
-        present = [label for label in range(len(class_names)) if (labels == label).any()]
-        by_class = [
-            contrast(correct[a][:, labels == label], correct[b][:, labels == label])
-            for label in present
-        ]
-        adjusted = holm([item.p_value for item in by_class])
-        found.append(
-            {
-                "a": a,
-                "b": b,
-                "difference": overall.difference,
-                "ci95": list(overall.ci95),
-                "p_value": overall.p_value,
-                "verdict": overall.verdict,
-                "minimum_detectable_difference": overall.minimum_detectable_difference,
-                "per_class": [
-                    {
-                        "class": class_names[label],
-                        "difference": item.difference,
-                        "ci95": list(item.ci95),
-                        "p_value_adjusted": p_value,
-                        "verdict": item.verdict if p_value < 0.05 else "no evidence",
-                    }
-                    for label, item, p_value in zip(present, by_class, adjusted, strict=True)
-                ],
-            }
-        )
-    return found
+    pairs = [(a, b) for a, b in CONTRASTS if a in correct and b in correct]
+    found = [contrast(correct[a], correct[b]) for a, b in pairs]
+    adjusted = holm([item.p_value for item in found])
+    return [
+        {
+            "a": a,
+            "b": b,
+            "difference": item.difference,
+            "ci95": list(item.ci95),
+            "p_value": item.p_value,
+            "p_value_adjusted": p_value,
+            "verdict": _adjusted_verdict(item, p_value),
+            "minimum_detectable_difference": item.minimum_detectable_difference,
+            "per_class": _class_figures(correct[a], correct[b], labels, class_names),
+        }
+        for (a, b), item, p_value in zip(pairs, found, adjusted, strict=True)
+    ]
+
+
+def _class_figures(
+    correct_a: NDArray[np.bool_],
+    correct_b: NDArray[np.bool_],
+    labels: NDArray[np.int64],
+    class_names: Sequence[str],
+) -> list[dict[str, Any]]:
+    present = np.unique(labels).tolist()
+    found = [contrast(correct_a[:, labels == k], correct_b[:, labels == k]) for k in present]
+    adjusted = holm([item.p_value for item in found])
+    return [
+        {
+            "class": class_names[label],
+            "difference": item.difference,
+            "ci95": list(item.ci95),
+            "ci95_adjusted": list(item.interval(1 - 0.05 / len(present))),
+            "p_value_adjusted": p_value,
+            "verdict": _adjusted_verdict(item, p_value),
+        }
+        for label, item, p_value in zip(present, found, adjusted, strict=True)
+    ]
+
+
+def _adjusted_verdict(found: Contrast, p_value: float) -> Verdict:
+    return found.verdict if p_value < 0.05 else "no evidence"
 
 
 def runs_csv(runs: Sequence[dict[str, Any]]) -> str:

@@ -66,7 +66,7 @@ def train_run(
     config, test = inputs.config, inputs.test
     folder = ComparisonFolder(inputs.path)
     class_counts = np.bincount(inputs.train.labels, minlength=inputs.train.num_classes).tolist()
-    base, plan = arm_treatment(run.arm, inputs.plan, inputs.base, class_counts)
+    base, plan = arm_treatment(run.arm, inputs.plan, inputs.base, class_counts, run.seed)
     trained = train_model(
         inputs.train,
         config.settings,
@@ -77,7 +77,10 @@ def train_run(
         state_path=folder.state(*run),
         on_progress=on_progress,
     )
-    logits = trained.classifier.predict_logits(test.images)
+    classifier = trained.classifier
+    if inputs.plan.confusions is not None:
+        classifier = classifier.with_confusions(inputs.plan.confusions, inputs.plan.source)
+    logits = classifier.predict_logits(test.images)
     figures = run_figures(
         *run,
         logits,
@@ -87,7 +90,8 @@ def train_run(
         steps=trained.steps,
         images_seen=trained.images_seen,
         train_seconds=trained.seconds,
+        curve=trained.curve,
     )
-    figures["parameters"] = count_parameters(trained.classifier.model)
-    folder.save_run(figures, trained.classifier, logits, test.labels)
+    figures["parameters"] = count_parameters(classifier.model)
+    folder.save_run(figures, classifier, logits, test.labels)
     return figures

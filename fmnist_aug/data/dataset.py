@@ -25,6 +25,7 @@ class DatasetCard:
         shift: by how many pixels an image may be moved in the base augmentation; 0 for not at all.
         policy: name of the augmentation policy that suits the extra draws of confused classes.
         focus: the class indices that are always reported, whatever the plan.
+        dark_background: whether things stand before black, as photographs rarely do.
         licence: under which licence the images are distributed, as far as known.
     """
 
@@ -34,6 +35,7 @@ class DatasetCard:
     shift: int = 0
     policy: str = "photometric"
     focus: tuple[int, ...] = ()
+    dark_background: bool = False
     licence: str = "unknown"
 
 

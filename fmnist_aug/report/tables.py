@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fmnist_aug.comparison.arms import ARTEFACT_WARNING
 from fmnist_aug.report.summary import (
     Results,
     arm_names,
@@ -105,6 +106,7 @@ def arms_table(results: Results) -> TextTable:
         "Arms",
         ("arm", "runs", "mean %", "std (points)", "95 % interval %", "seconds a run"),
         tuple(rows),
+        note=ARTEFACT_WARNING if "augment-only" in arm_names(results) else "",
     )
 
 

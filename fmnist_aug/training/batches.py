@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fmnist_aug.augment.batched import augment_batch
+from fmnist_aug.augment.mixing import Partners, mix_images, soft_labels
 from fmnist_aug.augment.policies import Policy
+from fmnist_aug.augment.random_numbers import draw_keys
 from fmnist_aug.classifier import CheckpointHeader, Normalisation
 from fmnist_aug.data import ImageDataset
+from fmnist_aug.plan import ConfusionPlan
 from fmnist_aug.sampler import AugmentationSampler
 from fmnist_aug.training.selection import HardExamples
 
@@ -20,10 +23,33 @@ _TARGETED_SEED = 1 << 32
 """Added to the seed for the targeted policy, so that its draws don't repeat the base policy's."""
 
 
+def make_sampler(
+    dataset: ImageDataset, plan: ConfusionPlan, seed: int, batches: Iterable[int]
+) -> AugmentationSampler:
+    """The sampler of a training, which knows how many of its epochs make up all the batches.
+
+    Args:
+        dataset: the training images.
+        plan: the extra draws.
+        seed: of the order.
+        batches: the number of draws of each batch.
+    """
+    if not plan.changes_with_time:
+        return AugmentationSampler(dataset, plan, seed=seed)
+    draws = sum(batches)
+    epochs = 1
+    while True:
+        sampler = AugmentationSampler(dataset, plan, seed=seed, epochs=epochs)
+        if sum(sampler.length_in(epoch) for epoch in range(epochs)) >= draws:
+            return sampler
+        epochs += 1
+
+
 class Batches:
     """The sampler's endless stream of draws, cut into batches, normalised and augmented.
 
     After ``all_until`` steps each batch holds the hardest of more draws, if the plan says so.
+    Several processes each yield their ``share`` of every batch.
     """
 
     def __init__(
@@ -38,6 +64,7 @@ class Batches:
         device: torch.device,
         *,
         all_until: int = 0,
+        share: slice = slice(None),  # a slice never changes
     ) -> None:
         self.images = torch.from_numpy(dataset.images).permute(0, 3, 1, 2).to(device)
         self.labels = torch.from_numpy(dataset.labels).to(device)
@@ -50,31 +77,51 @@ class Batches:
         self.device = device
         self.candidates = round(batch_size / sampler.plan.keep)
         self.all_until = all_until
+        self.share = share
         self.hard = HardExamples(len(dataset), device)
+        self.num_classes = dataset.num_classes
+        self.partners = targeted.mix and Partners(
+            dataset.labels,
+            dataset.num_classes,
+            [(pair.first, pair.second) for pair in sampler.plan.pairs],
+            targeted.mix.partner,
+            device,
+        )
 
     def stream(self, first: int, steps: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """The batches ``first`` … ``steps`` − 1: inputs (N, C, H, W), labels (N,), indices (N,)."""
+        """The batches ``first`` … ``steps`` − 1: inputs (N, C, H, W), targets, indices (N,).
+
+        The targets are labels (N,), or probabilities (N, classes) if the policy mixes images.
+        """
         for draws in self._draws(first, steps):
             where, copies, epochs = (
                 torch.from_numpy(values).to(self.device, non_blocking=True) for values in draws
             )
             if len(where) > self.batch_size:
                 chosen = self.hard.choose(where, self.batch_size)
-                where, copies, epochs = where[chosen], copies[chosen], epochs[chosen]
-            yield self._load(where, copies, epochs), self.labels[where], where
+                where, copies = where[chosen], copies[chosen]
+                epochs = self.hard.visits[where]
+            where, copies, epochs = where[self.share], copies[self.share], epochs[self.share]
+            images = self._augment(where, copies, epochs)
+            targets = self.labels[where]
+            if self.partners:
+                images, targets = self._mix(images, where, copies, epochs)
+            yield self.normalise(images), targets, where
 
     def _draws_before(self, step: int) -> int:
         """How many draws the steps before this one have used up."""
         chosen_from_more = max(step - self.all_until, 0)
         return (step - chosen_from_more) * self.batch_size + chosen_from_more * self.candidates
 
-    def _load(self, indices: Tensor, copies: Tensor, epochs: Tensor) -> Tensor:
-        images = self.images[indices].float()
+    def _augment(self, indices: Tensor, copies: Tensor, epochs: Tensor) -> Tensor:
+        originals = self.images[indices].float()
         images = augment_batch(
-            images, self.base, indices, seed=self.seed, epochs=epochs, copies=copies
+            originals, self.base, indices, seed=self.seed, epochs=epochs, copies=copies
         )
+        if not self.targeted.on_base:
+            images = torch.where((copies > 0)[:, None, None, None], originals, images)
         if not self.targeted.operations:
-            return self.normalise(images)
+            return images
         if self.device.type == "cpu":  # elsewhere finding out how many there are would wait
             extra = copies.nonzero()[:, 0]
             images[extra] = self._augment_extra(
@@ -83,7 +130,22 @@ class Batches:
         else:
             changed = self._augment_extra(images, indices, copies, epochs)
             images = torch.where((copies > 0)[:, None, None, None], changed, images)
-        return self.normalise(images)
+        return images
+
+    def _mix(
+        self, images: Tensor, indices: Tensor, copies: Tensor, epochs: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Mix partners into the extra draws; images, and probabilities (N, classes)."""
+        assert self.partners
+        assert self.targeted.mix
+        keys = draw_keys(self.seed + _TARGETED_SEED, epochs, indices, copies)
+        partners = self.partners.choose(keys, indices)
+        others = self._augment(partners, copies, epochs)
+        mixed, share = mix_images(images, others, self.targeted.mix, keys)
+        share = share * (copies > 0)
+        images = torch.where((copies > 0)[:, None, None, None], mixed, images)
+        own, other = self.labels[indices], self.labels[partners]
+        return images, soft_labels(own, other, share, self.num_classes)
 
     def _augment_extra(
         self, images: Tensor, indices: Tensor, copies: Tensor, epochs: Tensor
@@ -98,8 +160,9 @@ class Batches:
         )
 
     def _draws(self, first: int, steps: int) -> Iterator[tuple[NDArray[np.int64], ...]]:
-        length = len(self.sampler)
-        epoch, offset = divmod(self._draws_before(first), length)
+        epoch, offset = 0, self._draws_before(first)
+        while offset >= (length := self.sampler.length_in(epoch)):
+            epoch, offset = epoch + 1, offset - length
         indices, copies = self.sampler.epoch_draws(epoch)
         for step in range(first, steps):
             parts: list[tuple[NDArray[np.int64], ...]] = []
@@ -108,6 +171,7 @@ class Batches:
                 if offset == length:
                     epoch, offset = epoch + 1, 0
                     indices, copies = self.sampler.epoch_draws(epoch)
+                    length = len(indices)
                 end = min(offset + needed, length)
                 parts.append(
                     (indices[offset:end], copies[offset:end], np.full(end - offset, epoch))

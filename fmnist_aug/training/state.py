@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +13,18 @@ from torch import Tensor, nn
 
 from fmnist_aug.classifier import read_tensors, write_tensors
 from fmnist_aug.errors import CheckpointError
+from fmnist_aug.training.curve import LearningCurve
+from fmnist_aug.training.selection import HardExamples
 
 
 @dataclass
 class TrainingState:
-    """What changes from step to step; ``losses`` are those by which hard examples are chosen."""
+    """What changes from step to step."""
 
     model: nn.Module
     optimizers: list[torch.optim.Optimizer]
-    losses: Tensor
+    hard: HardExamples
+    curve: LearningCurve
     step: int = 0
     seconds: float = 0.0
 
@@ -28,12 +32,18 @@ class TrainingState:
 def save_state(path: Path, state: TrainingState, identity: dict[str, Any]) -> None:
     """Write weights, optimisers and position, with what they belong to."""
     tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
-    tensors["losses"] = state.losses
+    tensors["hard.losses"] = state.hard.losses
+    tensors["hard.visits"] = state.hard.visits
     for position, optimizer in enumerate(state.optimizers):
         for index, values in optimizer.state_dict()["state"].items():
             for name, value in values.items():
                 tensors[f"optimizer.{position}.{index}.{name}"] = value
-    header = {"identity": identity, "step": state.step, "seconds": state.seconds}
+    header = {
+        "identity": identity,
+        "step": state.step,
+        "seconds": state.seconds,
+        "curve": state.curve.state_dict(),
+    }
     write_tensors(path, tensors, "training-state", header)
 
 
@@ -46,12 +56,38 @@ def load_state(path: Path | None, state: TrainingState, identity: dict[str, Any]
     except CheckpointError:
         return
     # compared as JSON, in which tuples have become lists
-    if kind != "training-state" or header["identity"] != _as_json(identity):
+    if kind != "training-state" or not isinstance(header, dict):
         return
+    if header.get("identity") != _as_json(identity):
+        return
+    optimizers = [optimizer.state_dict() for optimizer in state.optimizers]
+    hard = state.hard.losses, state.hard.visits
+    fresh = copy.deepcopy((state.model.state_dict(), hard, optimizers, state.curve.state_dict()))
+    try:
+        _load(state, tensors, header)
+    except (LookupError, TypeError, ValueError, RuntimeError):
+        state.model.load_state_dict(fresh[0])
+        for values, kept in zip(hard, fresh[1], strict=True):
+            values.copy_(kept)
+        for optimizer, content in zip(state.optimizers, fresh[2], strict=True):
+            optimizer.load_state_dict(content)
+        state.curve.load_state_dict(fresh[3])
+        state.step, state.seconds = 0, 0.0
+
+
+def _load(state: TrainingState, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+    step, seconds = header["step"], float(header["seconds"])
+    if type(step) is not int or step < 0 or not seconds >= 0:
+        raise ValueError(f"{step} steps in {seconds} s")
+    # losses are infinite for images that were not drawn yet
+    weights = [value for name, value in tensors.items() if name != "hard.losses"]
+    if not all(bool(torch.isfinite(value).all()) for value in weights):
+        raise ValueError("values that are not finite")
     state.model.load_state_dict(
         {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}
     )
-    state.losses.copy_(tensors["losses"])
+    state.hard.losses.copy_(tensors["hard.losses"])
+    state.hard.visits.copy_(tensors["hard.visits"])
     for position, optimizer in enumerate(state.optimizers):
         content = optimizer.state_dict()
         content["state"] = {}
@@ -60,7 +96,8 @@ def load_state(path: Path | None, state: TrainingState, identity: dict[str, Any]
             if part[0] == "optimizer" and int(part[1]) == position:
                 content["state"].setdefault(int(part[2]), {})[part[3]] = value
         optimizer.load_state_dict(content)
-    state.step, state.seconds = header["step"], header["seconds"]
+    state.curve.load_state_dict(header["curve"])
+    state.step, state.seconds = step, seconds
 
 
 def _as_json(value: Any) -> Any:

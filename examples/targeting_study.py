@@ -1,0 +1,212 @@
+"""Does targeting help, and what about it? Arms and seeds, a table and a figure.
+
+Run: python examples/targeting_study.py [--dataset fashion-mnist] [--runs 20] [--arms …]
+Trains each arm with each seed, the same seeds for all arms, and goes on where it was stopped. The
+plan is made once, from held-out training images, or given with --plan; the test set is for the
+last line only. Writes runs.jsonl, plan.json, table.md and targeting.png into --out.
+"""
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from kept_runs import KeptRuns
+from numpy.typing import NDArray
+
+from fmnist_aug import ConfusionPlan, ConfusionReport
+from fmnist_aug.comparison import (
+    ARMS,
+    ComparisonConfig,
+    arm_treatment,
+    base_augmentation,
+    load_splits,
+    make_plan,
+    measure_confusions,
+    resolve_config,
+)
+from fmnist_aug.comparison.plan_files import check_plan, load_plan
+from fmnist_aug.comparison.results import contrast_figures, focus_figures
+from fmnist_aug.data import ImageDataset
+from fmnist_aug.training import train_model
+
+FOCUS_ARM, REFERENCE = "targeted", "uniform"
+
+
+def study_plan(config: ComparisonConfig, train: ImageDataset, kept: Path) -> ConfusionPlan:
+    """The plan of an earlier part of this study, or one from held-out training images."""
+    if kept.exists():
+        return load_plan(kept, config.dataset)
+    found = measure_confusions(
+        train,
+        config.settings,
+        epochs=config.probe_epochs,
+        base=base_augmentation(train),
+        held_out=config.held_out,
+        seed=config.seed,
+        hardware=config.hardware,
+    )
+    plan = make_plan(found, train, config.pairs, config.policy)
+    kept.write_text(plan.to_json() + "\n")
+    return plan
+
+
+def table(
+    contrasts: list[dict[str, Any]],
+    predicted: dict[str, NDArray[np.int64]],
+    labels: NDArray[np.int64],
+    names: tuple[str, ...],
+    focus: tuple[int, ...],
+) -> str:
+    """The study as Markdown: arms, contrasts, and the classes of targeted against uniform."""
+    lines = ["| arm | accuracy, % | sd | errors around the focus |", "| --- | --- | --- | --- |"]
+    for arm, runs in predicted.items():
+        accuracies = 100 * (runs == labels).mean(axis=1)
+        reports = [ConfusionReport.from_predictions(labels, run, names) for run in runs]
+        figures = [focus_figures(report, focus) for report in reports]
+        around = np.mean([found["missed"] + found["claimed"] for found in figures])
+        spread = f"{accuracies.std(ddof=1):.2f}" if len(runs) > 1 else "–"
+        lines.append(f"| {arm} | {accuracies.mean():.2f} | {spread} | {around:.1f} |")
+    lines += [
+        "",
+        "| a − b | points | 95 % interval | p (Holm) | verdict | detectable |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for item in contrasts:
+        detectable = item["minimum_detectable_difference"]
+        lines.append(
+            f"| {item['a']} − {item['b']} | {_points(item['difference'])} | "
+            f"{_interval(item['ci95'])} | {item['p_value_adjusted']:.3f} | {item['verdict']} | "
+            f"{'–' if detectable is None else f'{100 * detectable:.2f}'} |"
+        )
+    for item in contrasts:
+        if (item["a"], item["b"]) == (FOCUS_ARM, REFERENCE):
+            lines += [
+                "",
+                f"| class, {FOCUS_ARM} − {REFERENCE} | points | all at once 95 % | verdict |",
+                "| --- | --- | --- | --- |",
+            ]
+            lines += [
+                f"| {one['class']} | {_points(one['difference'])} | "
+                f"{_interval(one['ci95_adjusted'])} | {one['verdict']} |"
+                for one in item["per_class"]
+            ]
+    return "\n".join(lines)
+
+
+def draw(contrasts: list[dict[str, Any]], path: Path) -> None:
+    """Differences between arms, and class by class, with their intervals."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    classes: list[dict[str, Any]] = next(
+        (i["per_class"] for i in contrasts if (i["a"], i["b"]) == (FOCUS_ARM, REFERENCE)), []
+    )
+    panels = [
+        ("arms", [f"{item['a']} − {item['b']}" for item in contrasts], contrasts, "ci95"),
+        (f"{FOCUS_ARM} − {REFERENCE}", [c["class"] for c in classes], classes, "ci95_adjusted"),
+    ]
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 0.8 + 0.35 * max(len(contrasts), 10)))
+    for axis, (title, names, items, interval) in zip(axes, panels, strict=True):
+        for row, item in enumerate(items):
+            low, high = (100 * limit for limit in item[interval])
+            axis.plot([low, high], [row, row], color="#0072b2")
+            axis.plot(100 * item["difference"], row, "o", color="#0072b2")
+        axis.axvline(0, color="#5f6b7a", linewidth=0.8)
+        axis.set_yticks(range(len(names)), names)
+        axis.invert_yaxis()
+        axis.set_title(title)
+        axis.set_xlabel("points of accuracy")
+    figure.tight_layout()
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:+.2f}"
+
+
+def _interval(bounds: list[float]) -> str:
+    return f"{_points(bounds[0])} … {_points(bounds[1])}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Does targeting help?")
+    parser.add_argument("--dataset", default="fashion-mnist")
+    parser.add_argument("--preset", default="fast")
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--epochs", type=float, help="default: the preset's")
+    parser.add_argument("--pairs", default="auto")
+    parser.add_argument("--policy")
+    parser.add_argument("--plan", help="a plan's file, or default")
+    parser.add_argument("--out", type=Path, help="default: runs/targeting-<dataset>")
+    options = parser.parse_args()
+    config = resolve_config(
+        options.dataset,
+        preset=options.preset,
+        epochs=options.epochs,
+        arms=options.arms,
+        runs=options.runs,
+        seed=options.seed,
+        pairs=options.pairs,
+        policy=options.policy,
+    )
+    train, test = load_splits(config, None)
+    out = options.out or Path("runs") / f"targeting-{train.card.name}"
+    out.mkdir(parents=True, exist_ok=True)
+    if options.plan:
+        plan = load_plan(options.plan, options.dataset)
+        check_plan(plan, train)
+    else:
+        plan = study_plan(config, train, out / "plan.json")
+    kept = KeptRuns(
+        out / "runs.jsonl",
+        {
+            "settings": dataclasses.asdict(config.settings),
+            "plan": plan.to_dict(),
+            "hardware": dataclasses.asdict(config.hardware),
+            "fingerprints": [train.fingerprint(), test.fingerprint()],
+        },
+    )
+    base = base_augmentation(train)
+    counts = np.bincount(train.labels, minlength=train.num_classes).tolist()
+
+    def run(arm: str, seed: int) -> NDArray[np.int64]:
+        def predict() -> tuple[NDArray[np.int64], float]:
+            augmentation, arm_plan = arm_treatment(arm, plan, base, counts, seed)
+            trained = train_model(
+                train,
+                config.settings,
+                base=augmentation,
+                plan=arm_plan,
+                seed=seed,
+                hardware=config.hardware,
+            )
+            return trained.classifier.predict(test.images), trained.seconds
+
+        predicted = kept.predictions(arm, seed, predict)
+        print(f"{arm} (seed {seed}): {100 * (predicted == test.labels).mean():.2f} %", flush=True)
+        return predicted
+
+    # seed by seed, so that a study that is stopped early still has pairs
+    found: dict[str, list[NDArray[np.int64]]] = {arm: [] for arm in config.arms}
+    for seed in config.seeds:
+        for arm in config.arms:
+            found[arm].append(run(arm, seed))
+    predicted = {arm: np.stack(runs) for arm, runs in found.items()}
+    correct = {arm: runs == test.labels for arm, runs in predicted.items()}
+    contrasts = contrast_figures(correct, test.labels, test.class_names)
+    focus = train.card.focus or plan.classes
+    text = table(contrasts, predicted, test.labels, test.class_names, focus)
+    (out / "table.md").write_text(text + "\n")
+    draw(contrasts, out / "targeting.png")
+    print(f"\n{text}\n\nwrote {out / 'table.md'} and {out / 'targeting.png'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""`plan --search`: a search for a plan, with a line for each trial."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fmnist_aug.cli.progress import ProgressDisplay
+from fmnist_aug.comparison import ComparisonConfig, base_augmentation, settle_precision
+from fmnist_aug.comparison.probe import Probe
+from fmnist_aug.comparison.search import SearchTrial, search_plan
+from fmnist_aug.data import ImageDataset
+from fmnist_aug.plan import ConfusionPlan
+
+
+def run_search(
+    config: ComparisonConfig,
+    found: Probe,
+    train: ImageDataset,
+    study: str | None,
+    trials: int,
+    budget_minutes: float | None,
+    quiet: bool,
+) -> ConfusionPlan:
+    """Search as the options say and tell of each trial; arguments as for `search_plan`."""
+    config, _ = settle_precision(config, train)
+    path = Path(study or f"{train.card.name}-{config.preset}-search.db")
+    with ProgressDisplay(quiet) as display:
+
+        def tell(trial: SearchTrial) -> None:
+            stopped = ", stopped early" if trial.pruned else ""
+            display.say(
+                f"[{trial.number + 1}/{trials}] held-out accuracy {trial.accuracy:.2%}{stopped}; "
+                f"best {trial.best:.2%}"
+            )
+
+        return search_plan(
+            train,
+            config.settings,
+            found,
+            path,
+            pairs=config.pairs,
+            trials=trials,
+            budget_minutes=budget_minutes,
+            base=base_augmentation(train),
+            held_out=config.held_out,
+            seed=config.seed,
+            hardware=config.hardware,
+            on_trial=tell,
+        )

@@ -1,0 +1,59 @@
+"""Plans from files: the user's own, and those that come with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fmnist_aug
+from fmnist_aug.data import ImageDataset
+from fmnist_aug.errors import DataError, UsageError
+from fmnist_aug.files import read_json
+from fmnist_aug.plan import ConfusionPlan
+from fmnist_aug.sampler import AugmentationSampler
+
+DEFAULT = "default"
+_SHIPPED = Path(fmnist_aug.__file__).parent / "plans"
+"""One ``<name of the data set>.json`` each, found by ``fmnist-aug plan --search``."""
+
+
+def load_plan(where: str | Path, dataset: str) -> ConfusionPlan:
+    """Read a plan.
+
+    Args:
+        where: a file, as `ConfusionPlan.to_json` or a comparison's ``plan.json``; or ``default``
+            for the plan that comes with the package.
+        dataset: name of the data set, as on its card.
+
+    Raises:
+        UsageError: ``default``, but none comes with the package for this data set.
+        RunFolderError: the file can't be read or is not JSON.
+        DataError: it is not a plan.
+    """
+    path = Path(where)
+    if str(where) == DEFAULT:
+        path = _SHIPPED / f"{dataset}.json"
+        if not path.is_file():
+            known = ", ".join(sorted(file.stem for file in _SHIPPED.glob("*.json"))) or "none"
+            raise UsageError(
+                f"no default plan for {dataset!r} comes with the package (for: {known}); find one "
+                "with fmnist-aug plan --search --out FILE and give that"
+            )
+    value = read_json(path)
+    try:
+        return ConfusionPlan.from_dict(value)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise DataError(f"{path} is not a plan as fmnist-aug writes it: {error}") from error
+
+
+def check_plan(plan: ConfusionPlan, train: ImageDataset) -> None:
+    """Find out before a long training that a plan is of other classes or images.
+
+    Raises:
+        DataError: it is.
+    """
+    if plan.class_names != train.class_names:
+        raise DataError(
+            f"the plan is for the classes {', '.join(plan.class_names[:4])}, …, but those of "
+            f"{train.card.title} are {', '.join(train.class_names[:4])}, …"
+        )
+    AugmentationSampler(train, plan, epochs=1)

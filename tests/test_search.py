@@ -1,0 +1,142 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from fmnist_aug import ConfusionPlan, ConfusionReport, compare
+from fmnist_aug.augment import POLICIES
+from fmnist_aug.comparison import search
+from fmnist_aug.comparison.plan_files import load_plan
+from fmnist_aug.comparison.probe import Probe
+from fmnist_aug.comparison.search import SPACE, search_plan
+from fmnist_aug.data import load_dataset
+from fmnist_aug.errors import DataError, RunFolderError, UsageError
+from fmnist_aug.training import Hardware, TrainSettings
+
+pytest.importorskip("optuna")
+SETTINGS = TrainSettings(model="fast-cnn", epochs=0.25, batch_size=50, optimizer="muon")
+OPTIONS = {"repeats": 2, "held_out": 0.3, "hardware": Hardware("cpu", "fp32")}
+
+
+@pytest.fixture(scope="module")
+def train(small):
+    return load_dataset(small, "train").subset(np.arange(300))
+
+
+@pytest.fixture(scope="module")
+def found(train):
+    counts = np.diag([90] * 10)
+    counts[0, 6] = counts[6, 0] = 10
+    report = ConfusionReport(tuple(map(tuple, counts.tolist())), train.class_names)
+    return Probe(report, 0.0, "made for a test", np.arange(0), np.zeros((0, 10), np.float32))
+
+
+class Stop(Exception):
+    pass
+
+
+def test_a_search_that_was_stopped_goes_on_to_the_same_plan(train, found, tmp_path, monkeypatch):
+    unbroken, told = tmp_path / "unbroken.db", []
+    expected = search_plan(
+        train, SETTINGS, found, unbroken, trials=6, on_trial=told.append, **OPTIONS
+    )
+    assert [trial.number for trial in told] == [*range(6)]
+    assert expected.policy in SPACE["policy"]
+    assert "best of 6 trials" in expected.reason
+    assert ConfusionPlan.from_json(expected.to_json()) == expected
+
+    # killed in the middle of a trial: its record says "running" for ever
+    broken, trainings = tmp_path / "broken.db", []
+
+    def train_and_stop(*arguments, **options):
+        trainings.append(options["seed"])
+        if len(trainings) == 6:
+            raise Stop
+        return train_model(*arguments, **options)
+
+    train_model = search.train_model
+    monkeypatch.setattr(search, "train_model", train_and_stop)
+    with pytest.raises(Stop):
+        search_plan(train, SETTINGS, found, broken, trials=6, **OPTIONS)
+    monkeypatch.setattr(search, "train_model", train_model)
+    again = []
+    resumed = search_plan(
+        train, SETTINGS, found, broken, trials=6, on_trial=again.append, **OPTIONS
+    )
+    assert 0 < len(again) < 6
+    assert resumed == expected
+    assert again == told[-len(again) :]
+
+
+def test_a_finished_search_trains_nothing_and_another_is_refused(
+    train, found, tmp_path, monkeypatch
+):
+    path = tmp_path / "study.db"
+    first = search_plan(train, SETTINGS, found, path, trials=1, **OPTIONS)
+    monkeypatch.setattr(search, "train_model", None)
+    assert search_plan(train, SETTINGS, found, path, trials=1, **OPTIONS) == first
+    assert first.policy == train.card.policy, "the first trial is the default plan"
+    with pytest.raises(RunFolderError, match="its seed differs"):
+        search_plan(train, SETTINGS, found, path, trials=1, seed=1, **OPTIONS)
+
+
+def test_searches_that_make_no_sense_are_refused(train, found, small, tmp_path):
+    path = tmp_path / "study.db"
+    with pytest.raises(DataError, match="test split"):
+        search_plan(load_dataset(small, "test"), SETTINGS, found, path, **OPTIONS)
+    with pytest.raises(UsageError, match="at least one trial"):
+        search_plan(train, SETTINGS, found, path, trials=0, **OPTIONS)
+    perfect = ConfusionReport.from_predictions(range(10), range(10), train.class_names)
+    with pytest.raises(UsageError, match="no confusions"):
+        search_plan(train, SETTINGS, dataclasses.replace(found, confusions=perfect), path)
+    blocked = tmp_path / "file"
+    blocked.write_text("mine")
+    with pytest.raises(RunFolderError, match="choose another --study"):
+        search_plan(train, SETTINGS, found, blocked / "study.db", trials=1, **OPTIONS)
+
+
+def test_without_optuna_the_extra_is_named(train, found, tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(UsageError, match=r"fmnist-aug\[search\]"):
+        search_plan(train, SETTINGS, found, tmp_path / "study.db", **OPTIONS)
+
+
+def test_the_space_holds_known_policies_only():
+    assert set(SPACE["policy"]) <= set(POLICIES)
+
+
+def test_a_comparison_takes_a_plan_from_a_file_and_no_probe(small, found, tmp_path):
+    plan = ConfusionPlan.from_report(found.confusions, policy="mix-within")
+    path = tmp_path / "plan.json"
+    path.write_text(plan.to_json())
+    options = {"preset": "smoke", "epochs": 0.1, "runs": 1, "device": "cpu", "arms": ["targeted"]}
+    done = compare(small, out=tmp_path / "out", plan=path, **options)
+    assert done.plan == plan
+    assert done.results["plan"] == plan.to_dict()
+    assert json.loads((tmp_path / "out" / "plan.json").read_text())["policy"] == "mix-within"
+    other = dataclasses.replace(plan, policy="erasing")
+    with pytest.raises(RunFolderError, match=r"plan\.policy is 'mix-within' there"):
+        compare(small, out=tmp_path / "out", plan=other, **options)
+    with pytest.raises(UsageError, match="leave out --pairs"):
+        compare(small, out=tmp_path / "x", plan=plan, pairs="0:6", **options)
+    for wrong in (
+        dataclasses.replace(plan, class_names=tuple("abcdefghij")),
+        dataclasses.replace(plan, image_weights="123"),
+    ):
+        with pytest.raises(DataError):
+            compare(small, out=tmp_path / "x", plan=wrong, **options)
+    assert not (tmp_path / "x").exists()
+
+
+def test_plans_that_are_not_there_or_no_plans_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="plan --search"):
+        load_plan("default", "my pictures")
+    with pytest.raises(RunFolderError, match="nowhere"):
+        load_plan(tmp_path / "nowhere.json", "fashion-mnist")
+    path = tmp_path / "list.json"
+    path.write_text("[1, 2]")
+    with pytest.raises(DataError, match="not a plan"):
+        load_plan(path, "fashion-mnist")
