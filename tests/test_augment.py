@@ -120,6 +120,55 @@ def test_batched_and_per_image_policies_agree_in_distribution(garments, name):
             assert gap < 0.06
 
 
+def displacements(images):
+    """Where the brightest pixel of each image (N, 28, 28) lies, as counts (28 · 28,)."""
+    return np.bincount(images.reshape(len(images), -1).argmax(axis=1), minlength=28 * 28)
+
+
+@pytest.mark.parametrize("name", ["shift", "geometric", "buttons"])
+def test_displacements_of_batched_and_per_image_policies_agree(name):
+    # a dot off the centre: rotations and scales move it too
+    image = np.zeros((28, 28, 1), np.uint8)
+    image[6, 19] = 255
+    draws = 6000
+    batch = torch.from_numpy(image.transpose(2, 0, 1).astype(np.float32)).expand(draws, 1, 28, 28)
+    batched = augment_batch(batch, POLICIES[name], torch.arange(draws), seed=2).numpy()[:, 0]
+    pipeline = compose(POLICIES[name])
+    apart = np.stack([apply_seeded(pipeline, image, (2, index)) for index in range(draws)])[..., 0]
+    one, other = displacements(batched), displacements(apart)
+    often = one + other >= 20
+    # two-sample chi-square; a rare place counts with the others in one last cell
+    pairs = np.stack([np.append(c[often], c[~often].sum()) for c in (one, other)])
+    pairs = pairs[:, pairs.sum(axis=0) > 0]
+    statistic = ((pairs[0] - pairs[1]) ** 2 / pairs.sum(axis=0)).sum()
+    freedom = pairs.shape[1] - 1
+    assert freedom >= 20
+    assert statistic < freedom + 5 * (2 * freedom) ** 0.5
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 12, 20)])
+def test_shifts_repeat_the_border_in_any_shape_and_memory_layout(shape):
+    images = torch.rand(64, *shape, generator=torch.Generator().manual_seed(0)).mul(255).round()
+    policy, indices = Policy("s", "", (Affine(shift=0.15),)), torch.arange(64)
+    moved = augment_batch(images, policy, indices)
+    height, width = shape[1:]
+    limit_y, limit_x = (policy.operations[0].shift_pixels(side) for side in (height, width))
+    padded = torch.nn.functional.pad(images, (limit_x,) * 2 + (limit_y,) * 2, mode="replicate")
+    found = set()
+    for number in range(64):
+        for y in range(2 * limit_y + 1):
+            for x in range(2 * limit_x + 1):
+                window = padded[number, :, y : y + height, x : x + width]
+                if torch.equal(window, moved[number]):
+                    found.add((number, y, x))
+    assert {number for number, _, _ in found} == set(range(64))
+    assert {y for _, y, _ in found} == set(range(2 * limit_y + 1))
+    assert {x for _, _, x in found} == set(range(2 * limit_x + 1))
+    other = images.contiguous(memory_format=torch.channels_last)
+    assert torch.equal(augment_batch(other, policy, indices), moved)
+    assert torch.equal(other, images)
+
+
 def test_a_shift_moves_by_whole_pixels_and_repeats_the_border():
     image = torch.zeros(1, 1, 28, 28)
     image[0, 0, 14, 14] = 255

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from fmnist_aug import ConfusionPlan, compare, load_classifier, load_dataset
-from fmnist_aug.comparison import contrast, load_splits
+from fmnist_aug.comparison import config, contrast, load_splits
 from fmnist_aug.comparison.config import resolve_config
 from fmnist_aug.comparison.rebuild import rebuild_report
 from fmnist_aug.errors import RunFolderError, UsageError
+from fmnist_aug.training import Hardware, Measured
 
 QUICK = {"preset": "smoke", "epochs": 0.3, "device": "cpu", "precision": "fp32"}
 
@@ -162,17 +163,43 @@ def test_noise_in_place_of_the_test_set_changes_neither_plan_nor_weights(small, 
 def test_a_killed_comparison_goes_on_to_the_same_results(small, finished, tmp_path):
     command = [sys.executable, "-m", "fmnist_aug", "compare", "--dataset", str(small)]
     command += ["--preset", "smoke", "--epochs", "0.3", "--runs", "2", "--pairs", "0:6"]
-    command += ["--device", "cpu", "--precision", "fp32", "--out", str(tmp_path), "--quiet"]
+    command += [
+        "--device",
+        "cpu",
+        "--precision",
+        "fp32",
+        "--out",
+        str(tmp_path),
+        "--quiet",
+        "--jobs",
+        "2",
+    ]
     started = subprocess.Popen(command)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not (tmp_path / "records").is_dir() and time.monotonic() < deadline:
         time.sleep(0.05)
     started.send_signal(signal.SIGKILL)
     started.wait()
     assert not (tmp_path / "results.json").exists()
-    subprocess.run(command, check=True, timeout=300, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, timeout=600, stdout=subprocess.DEVNULL)
     results = json.loads((tmp_path / "results.json").read_text())
     assert without_times(results) == without_times(finished.results)
+
+
+def test_a_measured_precision_is_recorded_and_not_measured_again(small, tmp_path, monkeypatch):
+    answers = iter([Measured(Hardware("cpu", "fp32"), {"fp32": 0.1, "bf16": 0.3})])
+    monkeypatch.setattr(config, "measure_precision", lambda *_: next(answers))
+    options = {**QUICK, "epochs": 0.1, "arms": ["baseline"], "runs": 1, "precision": "measure"}
+    found = compare(small, out=tmp_path, **options)
+    kept = json.loads((tmp_path / "config.json").read_text())
+    assert kept["hardware"] == {"device": "cpu", "precision": "fp32"}
+    assert kept["measured"]["step_seconds"] == {"fp32": 0.1, "bf16": 0.3}
+    assert found.results["environment"]["precision"] == "fp32"
+    assert compare(small, out=tmp_path, **options).results == found.results
+    # the same precision by name is the same comparison
+    assert compare(small, out=tmp_path, **{**options, "precision": "fp32"}).results == found.results
+    with pytest.raises(RunFolderError, match="precision is 'fp32' there and 'bf16' now"):
+        compare(small, out=tmp_path, **{**options, "precision": "bf16"})
 
 
 def test_a_named_pair_that_does_not_exist_fails_before_any_training(small, tmp_path):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
 import json
 import re
@@ -23,6 +25,9 @@ from fmnist_aug.report import headline, mislabelled_images, render_tables, write
 from fmnist_aug.report.canvas import DARK, LIGHT
 from fmnist_aug.report.figures import draw_figures, file_name
 from fmnist_aug.report.galleries import contact_sheet, image_png, limit_samples, strip_png
+from fmnist_aug.report.hard_images import hardest_images, probably_mislabelled
+from fmnist_aug.report.matrices import confusion_matrices, matrix_style
+from fmnist_aug.report.mistakes import collect_mistakes, mistakes_json
 from fmnist_aug.report.summary import answer, focus_sentence
 from fmnist_aug.report.tables import accuracy_table, contrasts_table, focus_table, recall_table
 
@@ -76,6 +81,7 @@ def make_results(test, logits, focus=(0, 1), pairs="auto"):
             steps=800,
             images_seen=204800,
             train_seconds=63.2,
+            curve=[(0.9, 0.71, 1.2), (1.8, 0.86, 0.8), (2.7, 0.9, 0.7)],
         )
         for (arm, seed), scores in logits.items()
     ]
@@ -376,6 +382,7 @@ def test_figures_of_all_arms_and_both_themes(fashion):
         == {
             "accuracy",
             "recall-change",
+            "learning-curves",
             "confusion-baseline",
             "confusion-uniform",
             "confusion-targeted",
@@ -389,13 +396,22 @@ def test_figures_of_all_arms_and_both_themes(fashion):
 
 def test_one_arm_has_no_differences_to_draw():
     _, _, results = small(arms=("uniform",))
-    assert set(draw_figures(results)) == {"accuracy", "confusion-uniform"}
+    assert set(draw_figures(results)) == {"accuracy", "learning-curves", "confusion-uniform"}
 
 
 def test_figures_without_a_single_error():
     test = make_dataset()
     logits = {(arm, 0): np.eye(3, dtype=np.float32)[test.labels] for arm in ARMS}
-    assert len(draw_figures(make_results(test, logits))) == 6
+    assert len(draw_figures(make_results(test, logits))) == 7
+
+
+def test_curves_are_drawn_for_the_runs_that_have_one():
+    _, _, results = small(runs=1)
+    results["runs"][0]["curve"] = []
+    assert "learning-curves" in draw_figures(results, matrices=False)
+    for run in results["runs"]:
+        run.pop("curve")
+    assert set(draw_figures(results, matrices=False)) == {"accuracy", "recall-change"}
 
 
 def test_figures_do_not_touch_pyplot_or_the_users_settings():
@@ -474,8 +490,8 @@ def test_small_images_keep_every_pixel():
 
 def test_samples_are_limited_and_checked():
     stack = np.zeros((50, 4, 4, 3), np.uint8)
-    kept = limit_samples([("a", stack), ("b", stack), ("c", stack), ("d", stack)])
-    assert [len(images) for _, images in kept] == [50, 50, 20]
+    kept = limit_samples([("a", stack), ("b", stack), ("c", stack)])
+    assert [len(images) for _, images in kept] == [50, 30]
     with pytest.raises(DataError, match="uint8"):
         limit_samples([("a", stack.astype(np.float32))])
     with pytest.raises(DataError, match="rows, H, W"):
@@ -488,6 +504,148 @@ def test_contact_sheet_of_one_image():
     assert Image.open(io.BytesIO(contact_sheet(test, found, "one"))).size[0] > 300
 
 
+# the images behind a cell
+
+
+def behind(text):
+    """What the page's script reads, and the cells that open something."""
+    data = json.loads(re.search('id="mistakes">(.*?)</script>', text, re.S)[1])
+    cells = []
+    for table in re.findall('<table class="matrix".*?</table>', text, re.S):
+        arm = re.search(r'^<table class="matrix" data-arm="(\d+)"( data-against)?', table)
+        for true, predicted, number in re.findall(
+            r'data-true="(\d+)" data-predicted="(\d+)"[^>]*>([^<]*)<', table
+        ):
+            number = int(number.replace(",", "").replace("−", "-"))
+            cells.append((int(arm[1]), bool(arm[2]), int(true), int(predicted), number))
+    return data, cells
+
+
+def listed(data, arm, true, predicted):
+    """The entries that the script shows for a cell of an arm."""
+    return [
+        (run["seed"], place)
+        for run in data["runs"]
+        if run["arm"] == arm
+        for place, choice, _ in run["errors"]
+        if choice == predicted and data["images"][place][1] == true
+    ]
+
+
+def test_as_many_images_lie_behind_a_cell_as_it_says(page, fashion):
+    results = fashion[2]
+    data, cells = behind(page[1])
+    assert data["arms"] == list(ARMS)
+    numbers = {cell[:4]: cell[4] for cell in cells}
+    for (arm, difference, true, predicted), number in numbers.items():
+        assert true != predicted
+        shown = len(listed(data, arm, true, predicted))
+        if difference:
+            assert number == shown - len(listed(data, ARMS.index("uniform"), true, predicted))
+        else:
+            assert number == shown
+    for position, arm in enumerate(ARMS):
+        total = sum(np.array(r["confusion"]) for r in results["runs"] if r["arm"] == arm)
+        np.fill_diagonal(total, 0)
+        assert numbers[position, False, 6, 0] == total[6, 0]
+        assert sum(n for (a, d, *_), n in numbers.items() if a == position and not d) == total.sum()
+
+
+def test_what_lies_behind_a_cell_is_what_the_run_predicted(page, fashion):
+    test, logits, _ = fashion
+    data, _ = behind(page[1])
+    for run in data["runs"]:
+        scores = logits[data["arms"][run["arm"]], run["seed"]]
+        wrong = np.flatnonzero(scores.argmax(axis=1) != test.labels).tolist()
+        assert [data["images"][place][0] for place, *_ in run["errors"]] == wrong
+        for place, predicted, per_mille in run["errors"][:20]:
+            index, true, picture = data["images"][place]
+            assert true == test.labels[index]
+            assert predicted == scores[index].argmax()
+            exponents = np.exp(scores[index] - scores[index].max())
+            assert per_mille == pytest.approx(1000 / exponents.sum(), abs=0.51)
+            pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture))))
+            assert np.array_equal(pixels, test.images[index, ..., 0])
+
+
+def test_pictures_shrink_and_then_stop_where_there_are_too_many(monkeypatch):
+    test, logits, results = small(size=60, channels=3)
+    mistakes = collect_mistakes(results, test.labels, logits)
+    monkeypatch.setattr("fmnist_aug.report.mistakes.MOST_PICTURE_BYTES", 12_000)
+    data = json.loads(mistakes_json(mistakes, test, test.class_names))
+    pictures = [picture for *_, picture in data["images"]]
+    assert sum(len(picture or "") for picture in pictures) <= 12_000
+    assert None in pictures
+    kept = [position for position, picture in enumerate(pictures) if picture]
+    times = np.bincount([place for run in data["runs"] for place, *_ in run["errors"]])
+    assert min(times[kept]) >= max(times[[p for p in range(len(pictures)) if p not in kept]])
+    picture = Image.open(io.BytesIO(base64.b64decode(pictures[kept[0]])))
+    assert max(picture.size) == galleries_module.PIXEL_STEPS[-1]
+
+
+def test_later_seeds_are_left_out_whole_where_there_are_too_many_mistakes(tmp_path):
+    test, logits, results = small(runs=3)
+    every = collect_mistakes(results, test.labels, logits)
+    most = sum(len(run.indices) for run in every.runs if run.seed < 2)
+    mistakes = collect_mistakes(results, test.labels, logits, most)
+    assert {(run.arm, run.seed) for run in mistakes.runs} == {(a, s) for a in ARMS for s in (0, 1)}
+    assert mistakes.seeds_left_out == (2,)
+    first = confusion_matrices(results, mistakes)[0]
+    assert first.note == "Sum of 2 runs."
+    counted = sum(int(cell.text) for _, row in first.rows for cell in row)
+    assert counted == 2 * len(test)
+
+
+def test_predictions_of_another_comparison_are_refused():
+    test, logits, results = small()
+    results["runs"][0]["confusion"][0][0] += 1
+    with pytest.raises(DataError, match="don't give the confusion matrix"):
+        collect_mistakes(results, test.labels, logits)
+    with pytest.raises(DataError, match="don't fit"):
+        collect_mistakes(results, test.labels, {key: s[:, :2] for key, s in logits.items()})
+
+
+def test_unequal_counts_of_runs_are_compared_a_run():
+    test, logits, results = small()
+    results["runs"] = [r for r in results["runs"] if (r["arm"], r["seed"]) != ("targeted", 1)]
+    *_, difference = confusion_matrices(results, collect_mistakes(results, test.labels, logits))
+    assert difference.note.startswith("Images a run")
+
+
+def test_many_classes_show_those_with_the_most_confusions():
+    test, logits, results = small(30, count=300, runs=1)
+    mistakes = collect_mistakes(results, test.labels, logits)
+    matrix = confusion_matrices(results, mistakes)[0]
+    assert len(matrix.rows) == len(matrix.columns) == 20
+    assert {"class 0", "class 1"} <= set(matrix.columns), "those that were swapped most"
+
+
+def luminance(colour):
+    channels = np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)]) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def test_the_numbers_in_the_cells_can_be_read():
+    rules = re.findall(r"background: (#\w{6}); color: (#\w{6})", matrix_style())
+    assert len(rules) == 2 * (1 + 8 + 4 + 4)
+    for pair in rules:
+        low, high = sorted(map(luminance, pair))
+        assert (high + 0.05) / (low + 0.05) >= 4.5, pair
+
+
+def test_doubtful_labels_are_those_that_every_run_contradicts_surely():
+    labels = np.array([0, 0, 0, 1, 1, 1])
+    sure = 9.0 * np.eye(2)[[0, 0, 1, 1, 1, 1]]
+    unsure = sure.copy()
+    unsure[1] = [0.0, 0.1]
+    found = probably_mislabelled(labels, [sure, unsure])
+    assert [(image.index, image.true, image.rival) for image in found] == [(2, 0, 1)]
+    assert found[0].rival_probability > 0.99
+    assert [image.index for image in hardest_images(labels, [sure, unsure])] == [2, 1]
+    assert probably_mislabelled(labels, []) == hardest_images(labels, []) == []
+
+
 # the page
 
 
@@ -495,9 +653,18 @@ def test_page_is_whole_and_loads_nothing(page):
     _, text = page
     tags = Tags(text)
     assert tags.open == []
-    names = {tag for tag, _ in tags.found}
-    assert not names & {"script", "link", "iframe", "object", "form", "base"}
+    names = [tag for tag, _ in tags.found]
+    assert not {"link", "iframe", "object", "form", "base"} & set(names)
     assert "default-src 'none'" in text
+    scripts = re.findall("<script([^>]*)>(.*?)</script>", text, re.S)
+    assert [attributes for attributes, _ in scripts] == [
+        ' type="application/json" id="mistakes"',
+        "",
+    ]
+    # the policy allows this script and no other
+    digest = base64.b64encode(hashlib.sha256(scripts[1][1].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in text
+    assert not re.search("innerHTML|insertAdjacentHTML|eval|fetch|XMLHttp|import", scripts[1][1])
     for tag, attributes in tags.found:
         for key in ("src", "srcset"):
             if key in attributes:
@@ -544,12 +711,20 @@ def test_figures_lie_beside_the_page(page):
     names = {path.name for path in (folder / "figures").iterdir()}
     assert {f"confusion-{arm}.png" for arm in ARMS} <= names
     assert {f"mislabelled-{arm}.png" for arm in ARMS} <= names
-    assert {"accuracy.png", "recall-change.png", "confusion-difference.png"} <= names
+    assert {
+        "accuracy.png",
+        "recall-change.png",
+        "learning-curves.png",
+        "confusion-difference.png",
+    } <= names
     assert {path.name for path in folder.iterdir()} == {"figures", "report.html"}
 
 
 def test_galleries_are_limited(page):
-    assert page[1].count("wrong in ") == 3 * galleries_module.MOST_IMAGES
+    text = page[1]
+    for arm in ARMS:
+        part = text.split(f"<summary>Mislabelled by {arm}</summary>")[1].split("</details>")[0]
+        assert part.count("<img ") == galleries_module.MOST_IMAGES
 
 
 def test_the_same_arguments_give_the_same_bytes(tmp_path):
@@ -557,7 +732,7 @@ def test_the_same_arguments_give_the_same_bytes(tmp_path):
     for name in ("one", "two"):
         write_report(tmp_path / name, results, test, logits, make_samples(test))
     files = sorted(path for path in (tmp_path / "one").rglob("*") if path.is_file())
-    assert len(files) == 10
+    assert len(files) == 11
     for path in files:
         twin = tmp_path / "two" / path.relative_to(tmp_path / "one")
         assert path.read_bytes() == twin.read_bytes()
@@ -570,7 +745,7 @@ def test_hostile_names_stay_text(tmp_path):
     text = write_report(tmp_path, results, test, logits, [("<i>", test.images[:2])]).read_text(
         encoding="utf-8"
     )
-    assert "<script" not in text
+    assert text.count("<script") == 2
     assert "<img src=x" not in text
     assert "<b>" not in text
     assert "<i>" not in text
@@ -620,6 +795,8 @@ def test_missing_logits_leave_the_gallery_out(tmp_path):
     assert names == {"mislabelled-targeted.png"}
     text = write_report(tmp_path, results, test, {}).read_text(encoding="utf-8")
     assert 'id="images"' not in text
+    assert "<button" not in text
+    assert "<script" not in text
 
 
 def test_optional_parts_of_the_results_may_be_absent(tmp_path):
@@ -639,7 +816,7 @@ def test_the_largest_page_stays_below_5_megabytes(tmp_path):
     results["runs"][0]["focus"]["classes"] = list(range(100))
     samples = [(f"noise {row}", test.images[10 * row : 10 * row + 10]) for row in range(20)]
     path = write_report(tmp_path, results, test, logits, samples)
-    assert path.read_text(encoding="utf-8").count("wrong in ") == 120
+    assert path.read_text(encoding="utf-8").count("<h3>") >= 2
     assert path.stat().st_size < 5_000_000
 
 

@@ -13,8 +13,11 @@ from fmnist_aug.training import (
     Hardware,
     TrainSettings,
     choose_hardware,
+    measure,
+    measure_precision,
     train_model,
 )
+from fmnist_aug.training.measure import choose_fastest
 from fmnist_aug.training.muon import orthogonalise
 from fmnist_aug.training.selection import HardExamples
 
@@ -127,6 +130,8 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
     resumed = train_model(data, settings, state_path=state, on_progress=seen.append, **options)
     assert seen[0].step > 1, "it began again at the beginning"
     assert_equal(weights(resumed), weights(unbroken))
+    assert resumed.curve == unbroken.curve
+    assert resumed.curve[-1][0] == pytest.approx(settings.epochs, rel=0.05)
 
 
 def test_hard_examples_are_those_with_the_highest_last_loss():
@@ -222,6 +227,35 @@ def test_the_hardware_is_chosen_by_what_the_cpu_can_do(monkeypatch):
         assert choose_hardware() == Hardware("cpu", precision)
     with pytest.raises(UsageError, match="no cuda device"):
         choose_hardware("cuda")
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision"),
+    [((10, 0), "bf16"), ((9, 0), "bf16"), ((8, 0), "bf16"), ((7, 5), "fp16"), ((6, 1), "fp32")],
+)
+def test_a_gpu_gets_the_precision_that_its_capability_allows(monkeypatch, capability, precision):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    assert choose_hardware() == Hardware("cuda", precision)
+
+
+def test_the_fastest_precision_is_taken_unless_the_rule_is_as_fast_but_for_noise():
+    assert choose_fastest({"fp32": 0.10, "bf16": 0.20}, "bf16") == "fp32"
+    assert choose_fastest({"fp32": 0.10, "bf16": 0.05}, "fp32") == "bf16"
+    assert choose_fastest({"fp32": 0.100, "bf16": 0.101}, "bf16") == "bf16"
+
+
+@pytest.mark.parametrize("capability", ["avx2", "amx_bf16"])
+def test_measuring_times_each_precision_on_real_steps(slice_of_fashion, monkeypatch, capability):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {capability: True})
+    monkeypatch.setattr(measure, "TURNS", 1)
+    before = torch.get_rng_state()
+    small = dataclasses.replace(SHORT, batch_size=16)
+    found = measure_precision(slice_of_fashion, small, "cpu", choose_hardware("cpu").precision)
+    assert found.step_seconds.keys() == {"fp32", "bf16"}
+    assert min(found.step_seconds.values()) > 0
+    assert found.hardware.precision in found.step_seconds
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_presets_are_complete_and_settings_are_checked():

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
+
+from fmnist_aug.cli.config_file import config_option
 
 Command = Callable[..., Any]
 
@@ -16,6 +19,7 @@ MODELS = ("baseline-cnn", "fast-cnn")
 ARMS = ("baseline", "uniform", "targeted")
 POLICIES = ("none", "flip", "shift", "geometric", "photometric", "erasing", "buttons")
 EXPORT_FORMATS = ("onnx", "torch-export")
+DATASETS = ("fashion-mnist", "mnist")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "measure", "fp32", "bf16", "fp16")
 
@@ -27,6 +31,7 @@ def data_options(function: Command) -> Command:
             "--dataset",
             default="fashion-mnist",
             metavar="NAME|PATH",
+            shell_complete=complete_dataset,
             help="fashion-mnist, mnist, an IDX folder, or an image folder PATH/{train,test}/CLASS.",
         ),
         click.option(
@@ -49,8 +54,9 @@ def data_options(function: Command) -> Command:
 
 
 def training_options(function: Command) -> Command:
-    """How to train."""
+    """How to train, and a file that says so."""
     return _all(
+        config_option,
         click.option(
             "--preset",
             type=click.Choice(PRESETS),
@@ -119,6 +125,14 @@ def output_options(function: Command) -> Command:
 
 
 debug_option = click.option("--debug", is_flag=True, help="Show where an error came from.")
+
+
+def complete_dataset(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Named data sets that begin so, or else folders."""
+    names = [CompletionItem(name) for name in DATASETS if name.startswith(incomplete)]
+    return names or [CompletionItem(incomplete, type="dir")]
 
 
 def parse_jobs(context: click.Context, parameter: click.Parameter, value: str) -> int | None:

@@ -28,6 +28,7 @@ def run_figures(
     steps: int,
     images_seen: int,
     train_seconds: float,
+    curve: Sequence[Sequence[float]] = (),
 ) -> dict[str, Any]:
     """The entry of one run in ``results.json``.
 
@@ -41,6 +42,7 @@ def run_figures(
         steps: optimisation steps taken.
         images_seen: draws, extra ones included.
         train_seconds: of training alone.
+        curve: epochs, accuracy and loss on the training images, as `TrainedModel.curve`.
     """
     report = ConfusionReport.from_predictions(labels, logits, class_names)
     return {
@@ -54,6 +56,7 @@ def run_figures(
         "steps": steps,
         "images_seen": images_seen,
         "train_seconds": round(train_seconds, 3),
+        "curve": [list(point) for point in curve],
     }
 
 

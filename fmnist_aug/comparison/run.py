@@ -90,6 +90,7 @@ def train_run(
         steps=trained.steps,
         images_seen=trained.images_seen,
         train_seconds=trained.seconds,
+        curve=trained.curve,
     )
     figures["parameters"] = count_parameters(classifier.model)
     folder.save_run(figures, classifier, logits, test.labels)

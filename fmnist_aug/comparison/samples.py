@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from fmnist_aug.augment.batched import augment_batch
-from fmnist_aug.augment.policies import Policy, get_policy
+from fmnist_aug.augment.policies import Operation, Policy, get_policy
 from fmnist_aug.comparison.arms import base_augmentation
 from fmnist_aug.data import ImageDataset
 from fmnist_aug.plan import ConfusionPlan
@@ -20,23 +21,41 @@ def augmented_samples(
     plan: ConfusionPlan,
     classes: Sequence[int],
     *,
-    images_per_class: int = 2,
+    images_per_class: int = 1,
     copies: int = 7,
 ) -> list[tuple[str, NDArray[np.uint8]]]:
-    """For some training images: the original, then what the extra draws make of it.
+    """For some training images: the original, then what each augmentation makes of it.
+
+    Shown are the base augmentation (all draws of uniform and targeted), each operation of the
+    targeted policy alone if there are several, and both together as the extra draws get them.
+
+    Args:
+        train: the training images.
+        plan: names the targeted policy.
+        classes: of which to show images.
+        images_per_class: the first so many.
+        copies: augmented versions of each.
 
     Returns:
-        A caption and uint8 (1 + copies, H, W, C) for each image.
+        A caption and uint8 (1 + copies, H, W, C) for each image and augmentation.
     """
     base = base_augmentation(train)
     targeted = get_policy(plan.policy)
+    nothing = get_policy("none")
+    parts = [Policy(_words(part), targeted.description, (part,)) for part in targeted.operations]
+    shown = [
+        *([(base, nothing, f"all draws: {base.description}")] if base.operations else []),
+        *([(nothing, part, f"{part.name} alone") for part in parts] if len(parts) > 1 else []),
+        (base, targeted, f"extra draws: {base.then(targeted).description}"),
+    ]
     return [
         (
-            f"{train.class_names[label]}: the original, then {base.name} + {targeted.name}",
-            _augment(train.images[index], int(index), base, targeted, copies),
+            f"{train.class_names[label]}, {words}",
+            _augment(train.images[index], int(index), first, second, copies),
         )
         for label in classes
         for index in np.flatnonzero(train.labels == label)[:images_per_class]
+        for first, second, words in shown
     ]
 
 
@@ -80,6 +99,16 @@ def policy_samples(
         )
         for policy in policies
     ]
+
+
+def _words(operation: Operation) -> str:
+    """An operation's name in words.
+
+    >>> from fmnist_aug.augment.policies import BrightnessContrast
+    >>> _words(BrightnessContrast())
+    'brightness contrast'
+    """
+    return re.sub(r"(?<!^)(?=[A-Z])", " ", type(operation).__name__).lower()
 
 
 def _augment(

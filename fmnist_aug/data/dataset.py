@@ -109,8 +109,8 @@ class ImageDataset:
         """SHA-256 (hex) of shape, pixels, labels and class names: equal only for equal data."""
         digest = hashlib.sha256()
         digest.update(repr((self.images.shape, self.class_names)).encode())
-        digest.update(np.ascontiguousarray(self.images).tobytes())
-        digest.update(np.ascontiguousarray(self.labels).tobytes())
+        digest.update(np.ascontiguousarray(self.images).data)
+        digest.update(np.ascontiguousarray(self.labels).data)
         return digest.hexdigest()
 
 

@@ -106,7 +106,7 @@ def text_colour(rgba: tuple[float, ...]) -> str:
     """Black or white, whichever can be read on ``rgba`` (channels 0–1), by WCAG luminance."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgba[:3]]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return "#ffffff" if luminance < 0.179 else "#10151c"
+    return "#ffffff" if luminance < 0.179 else "#000000"
 
 
 def _settings(theme: Theme) -> dict[Any, Any]:

@@ -33,17 +33,31 @@ MOST_NUMBERED = 20
 MOST_ROWS = 30
 """Figures with a row a class show this many at the most, those with the largest change."""
 NAME_LENGTH = 18
+WIDTH = 5.2
+"""Inches of a chart: narrow enough that its words can be read on a phone."""
+DASHES: tuple[Any, ...] = ("solid", (0, (5, 1.5)), (0, (1.5, 1)), "dashdot")
+"""Arms differ by these too, not by colour alone."""
 
 
-def draw_figures(results: Results, theme: Theme = LIGHT) -> dict[str, bytes]:
-    """All figures that these results allow, as file name without ending → PNG."""
+def draw_figures(
+    results: Results, theme: Theme = LIGHT, *, matrices: bool = True
+) -> dict[str, bytes]:
+    """All figures that these results allow, as file name without ending → PNG.
+
+    Args:
+        results: the dictionary that results.json holds.
+        theme: the colours.
+        matrices: whether to draw the confusion matrices as well.
+    """
     drawn: dict[str, bytes | None] = {
         "accuracy": accuracy_figure(results, theme),
+        "learning-curves": curves_figure(results, theme),
         "recall-change": recall_change_figure(results, theme),
     }
-    for arm in arm_names(results):
-        drawn[f"confusion-{file_name(arm)}"] = confusion_figure(results, arm, theme)
-    drawn["confusion-difference"] = difference_figure(results, theme)
+    if matrices:
+        for arm in arm_names(results):
+            drawn[f"confusion-{file_name(arm)}"] = confusion_figure(results, arm, theme)
+        drawn["confusion-difference"] = difference_figure(results, theme)
     return {name: png for name, png in drawn.items() if png is not None}
 
 
@@ -147,7 +161,40 @@ def accuracy_figure(results: Results, theme: Theme = LIGHT) -> bytes:
         axes.grid(axis="x")
         axes.set_xlabel("test accuracy (%); dots: runs, bar: 95 % interval of the mean")
 
-    return draw(theme, 6.4, 1.0 + 0.75 * len(arms), paint)
+    return draw(theme, WIDTH, 1.0 + 0.75 * len(arms), paint)
+
+
+def curves_figure(results: Results, theme: Theme = LIGHT) -> bytes | None:
+    """Accuracy and loss on the training images over the epochs, one line a run.
+
+    None if no run holds a curve, as in results that are older than curves.
+    """
+    arms = [arm for arm in arm_names(results) if any(r.get("curve") for r in runs_of(results, arm))]
+    if not arms:
+        return None
+
+    def paint(figure: Figure) -> None:
+        above, below = figure.subplots(2, 1, sharex=True)
+        for position, arm in enumerate(arms):
+            colour, _ = _style(arm, position, theme)
+            label: str | None = arm
+            for run in runs_of(results, arm):
+                if not run.get("curve"):
+                    continue
+                epochs, accuracies, losses = np.array(run["curve"], np.float64).T
+                dashes = DASHES[position % len(DASHES)]
+                style = {"color": colour, "linewidth": 1.3, "alpha": 0.9, "linestyle": dashes}
+                above.plot(epochs, 100 * accuracies, label=label, **style)
+                below.plot(epochs, losses, **style)
+                label = None  # one entry an arm in the legend
+        above.set_ylabel("training accuracy (%)")
+        below.set_ylabel("training loss")
+        below.set_xlabel("epoch")
+        for axes in (above, below):
+            axes.grid(axis="y")
+        above.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(arms))
+
+    return draw(theme, WIDTH, 4.4, paint)
 
 
 def recall_change_figure(results: Results, theme: Theme = LIGHT) -> bytes | None:
@@ -187,7 +234,7 @@ def recall_change_figure(results: Results, theme: Theme = LIGHT) -> bytes | None
         axes.set_xlabel(f"change of recall against {reference} (points){part}")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(others))
 
-    return draw(theme, 6.4, 1.3 + 0.34 * len(shown), paint)
+    return draw(theme, WIDTH, 1.3 + 0.34 * len(shown), paint)
 
 
 def _matrix(

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
-MOST_IMAGES = 40
+MOST_IMAGES = 24
 """Mislabelled images shown for an arm at the most."""
-MOST_SAMPLES = 120
+MOST_SAMPLES = 80
 """Pictures in the gallery of augmented samples at the most, originals included."""
 MOST_PIXELS = 56
 """Larger images are shrunk to this many pixels on their longer side, so the page stays small."""
+PIXEL_STEPS = (MOST_PIXELS, 40, 28, 20)
+"""Smaller sizes, tried in turn where so many images would make the page too large."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,7 @@ def mislabelled_images(
     [(0, 1)]
     """
     for scores in logits:
-        if scores.ndim != 2 or len(scores) != len(labels):
-            raise DataError(
-                f"logits {scores.shape} don't fit the {len(labels)} test images; the predictions "
-                "belong to another data set, so run the comparison again in a fresh folder"
-            )
+        check_logits(labels, scores)
     if not len(logits):
         return []
     predicted = np.stack([scores.argmax(axis=1) for scores in logits])
@@ -90,6 +88,22 @@ def mislabelled_images(
     return images[:most]
 
 
+def check_logits(
+    labels: NDArray[np.int64], scores: NDArray[np.floating], classes: int | None = None
+) -> None:
+    """Refuse logits that are not (N, K) for the N labels and, if it is given, K ``classes``.
+
+    Raises:
+        DataError: they are not.
+    """
+    shape = (len(labels), classes or scores.shape[-1])
+    if scores.shape != shape:
+        raise DataError(
+            f"logits {scores.shape} don't fit the {len(labels)} test images; the predictions "
+            "belong to another data set, so run the comparison again in a fresh folder"
+        )
+
+
 def _describe(
     index: int,
     labels: NDArray[np.int64],
@@ -98,8 +112,8 @@ def _describe(
     wrong: NDArray[np.bool_],
 ) -> Mislabelled:
     label = int(np.bincount(predicted[wrong]).argmax())
-    probabilities = [
-        _softmax(scores[index])[label]
+    given = [
+        probabilities(scores[index])[label]
         for scores, choice in zip(logits, predicted, strict=True)
         if choice == label
     ]
@@ -107,7 +121,7 @@ def _describe(
         index=index,
         true=int(labels[index]),
         predicted=label,
-        probability=float(np.mean(probabilities)),
+        probability=float(np.mean(given)),
         wrong_runs=int(wrong.sum()),
         runs=len(logits),
     )
@@ -123,9 +137,9 @@ def always_wrong(
     return int(wrong.all(axis=0).sum())
 
 
-def image_png(image: NDArray[np.uint8]) -> bytes:
-    """One image uint8 (H, W, C) as PNG, shrunk to `MOST_PIXELS` if larger, never enlarged."""
-    return _encode(_shrunk(image))
+def image_png(image: NDArray[np.uint8], pixels: int = MOST_PIXELS) -> bytes:
+    """One image uint8 (H, W, C) as PNG, its longer side ``pixels`` at the most."""
+    return _encode(_shrunk(image, pixels))
 
 
 def strip_png(images: NDArray[np.uint8]) -> bytes:
@@ -204,11 +218,21 @@ def limit_samples(
     return kept
 
 
-def _shrunk(image: NDArray[np.uint8]) -> Image:
+def probabilities(scores: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The softmax of logits (…, K) over their last axis.
+
+    >>> probabilities(np.array([0.0, 0.0]))
+    array([0.5, 0.5])
+    """
+    exponents = np.exp(scores.astype(np.float64) - scores.max(axis=-1, keepdims=True))
+    return np.asarray(exponents / exponents.sum(axis=-1, keepdims=True))
+
+
+def _shrunk(image: NDArray[np.uint8], pixels: int = MOST_PIXELS) -> Image:
     from PIL import Image
 
     picture = Image.fromarray(np.ascontiguousarray(image[..., 0] if image.shape[2] == 1 else image))
-    picture.thumbnail((MOST_PIXELS, MOST_PIXELS))
+    picture.thumbnail((pixels, pixels))
     return picture
 
 
@@ -216,8 +240,3 @@ def _encode(image: Image) -> bytes:
     stream = io.BytesIO()
     image.save(stream, format="PNG", optimize=True)
     return stream.getvalue()
-
-
-def _softmax(scores: NDArray[np.floating]) -> NDArray[np.float64]:
-    exponents = np.exp(scores.astype(np.float64) - scores.max())
-    return np.asarray(exponents / exponents.sum())

@@ -1,11 +1,10 @@
-"""The page: one HTML file that needs nothing else, neither a network nor a script."""
+"""The page: one HTML file that needs nothing else and loads nothing."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
@@ -14,37 +13,24 @@ from numpy.typing import NDArray
 
 from fmnist_aug.data.dataset import ImageDataset
 from fmnist_aug.report import summary, tables
-from fmnist_aug.report.galleries import Mislabelled, always_wrong, image_png, strip_png
+from fmnist_aug.report.galleries import Mislabelled, always_wrong
+from fmnist_aug.report.hard_images import HardImage, hardest_images, probably_mislabelled
+from fmnist_aug.report.matrices import MOST_SHOWN, confusion_matrices, matrix_style
+from fmnist_aug.report.mistakes import collect_mistakes, mistakes_json
+from fmnist_aug.report.tiles import (
+    Gallery,
+    Picture,
+    arm_galleries,
+    data_address,
+    hard_tiles,
+    sample_strips,
+)
 from fmnist_aug.report.wording import clean, interval, number, percent, plural
 
 OPEN_ROWS = 24
 """Tables with more rows than this are folded until asked for."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture inside the page.
-
-    Attributes:
-        source: a ``data:`` address.
-        text: what it shows, for those who can't see it.
-        caption: the words below it.
-        dark: the same for a dark page, if it differs.
-    """
-
-    source: str
-    text: str
-    caption: str = ""
-    dark: str = ""
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """Images of one arm under a heading."""
-
-    title: str
-    intro: str
-    tiles: tuple[Picture, ...]
+MOST_HARD = 16
+"""Images that were hard for all arms: so many of either kind at the most."""
 
 
 def render_page(
@@ -75,11 +61,19 @@ def render_page(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    style = resources.files("fmnist_aug.report").joinpath("style.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    style, script = _own_file("style.css") + matrix_style(), _own_file("script.js")
+    mistakes = collect_mistakes(results, test.labels, logits)
     return environment.get_template("template.html.j2").render(
-        style=Markup(style),  # our own file, unlike everything else on the page
-        style_hash=f"sha256-{digest}",
+        # our own files, and JSON that is escaped for where it stands; all else is autoescaped
+        style=Markup(style),
+        style_hash=_hash(style),
+        script=Markup(script),
+        script_hash=_hash(script),
+        mistakes=Markup(mistakes_json(mistakes, test, summary.class_names(results))),
+        matrices=confusion_matrices(results, mistakes),
+        opens=bool(mistakes.runs),
+        seeds_left_out=", ".join(map(str, mistakes.seeds_left_out)),
+        all_shown=len(results["class_names"]) <= MOST_SHOWN,
         title=f"{clean(results['dataset'])}: did targeted augmentation help?",
         dataset=clean(results["dataset"]),
         answer=summary.answer(results),
@@ -94,9 +88,10 @@ def render_page(
         figures=_figures(results, figures),
         plan={key: clean(results["plan"][key]) for key in ("reason", "source", "policy")},
         plan_tables=_plan_tables(results),
-        galleries=_galleries(results, test, mislabelled),
+        galleries=arm_galleries(results, test, mislabelled),
+        hard=_hard_galleries(results, test, list(logits.values())),
         always_wrong=always_wrong(test.labels, logits),
-        samples=_samples(samples),
+        samples=sample_strips(samples),
         environment=_environment(results),
         command=clean(results["environment"].get("command") or ""),
         fingerprints=_fingerprints(results),
@@ -104,9 +99,40 @@ def render_page(
     )
 
 
-def data_address(png: bytes) -> str:
-    """A PNG as an address that holds the picture itself."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+def _own_file(name: str) -> str:
+    return resources.files("fmnist_aug.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """For the content security policy, which then allows this text and no other."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _hard_galleries(
+    results: summary.Results, test: ImageDataset, logits: Sequence[NDArray[np.float32]]
+) -> list[Gallery]:
+    doubtful = probably_mislabelled(test.labels, logits)
+    listed = {image.index for image in doubtful}
+    hardest = [image for image in hardest_images(test.labels, logits) if image.index not in listed]
+
+    def gallery(title: str, intro: str, images: Sequence[HardImage]) -> Gallery:
+        part = f" The first {MOST_HARD} of {len(images):,}." if len(images) > MOST_HARD else ""
+        return Gallery(title, intro + part, hard_tiles(results, test, images[:MOST_HARD]))
+
+    galleries = (
+        gallery(
+            "Probably mislabelled in the data",
+            "Every run of every arm contradicts the label, and gives another class as much "
+            "probability as images of that class get on average (confident learning).",
+            doubtful,
+        ),
+        gallery(
+            "Hardest images",
+            "Wrong in most runs of all arms, then by the lowest probability of the labelled class.",
+            hardest,
+        ),
+    )
+    return [gallery for gallery in galleries if gallery.tiles]
 
 
 def _facts(results: summary.Results) -> list[tuple[str, str]]:
@@ -148,11 +174,14 @@ def _figures(
     accuracies = ", ".join(
         f"{arm} {percent(results['arms'][arm]['mean'])} %" for arm in summary.arm_names(results)
     )
+    ends = ", ".join(f"{arm} {percent(end)} %" for arm, end in summary.curve_ends(results).items())
     words = {
         "accuracy": f"Test accuracy of every run; means: {accuracies}. The numbers stand in the "
         "table of this section.",
         "recall-change": "Change of each class's recall from arm to arm. The numbers stand in the "
         "table of this section.",
+        "learning-curves": "Accuracy and loss of each run on its training images, epoch by epoch. "
+        f"Mean accuracy at the end: {ends}.",
         "confusion-difference": "Difference of two confusion matrices, in images a run: how the "
         "arms' confusions differ.",
     }
@@ -193,45 +222,6 @@ def _plan_tables(results: summary.Results) -> list[tables.TextTable]:
             labels=2,
             strong=frozenset(targeted),
         ),
-    ]
-
-
-def _galleries(
-    results: summary.Results, test: ImageDataset, mislabelled: Mapping[str, Sequence[Mislabelled]]
-) -> list[Gallery]:
-    names = summary.class_names(results)
-    galleries = []
-    for arm, images in mislabelled.items():
-        tiles = []
-        for image in images:
-            words = f"{names[image.true]} taken for {names[image.predicted]}"
-            caption = f"{names[image.true]} → {names[image.predicted]}"
-            sure = f"{percent(image.probability, 0)} %"
-            often = f"{image.wrong_runs} of {plural(image.runs, 'run')}"
-            tiles.append(
-                Picture(
-                    data_address(image_png(test.images[image.index])),
-                    f"Test image {image.index}: {words}, {sure}, wrong in {often}",
-                    f"{caption}\n{sure} · {often}",
-                )
-            )
-        intro = (
-            "Most often mislabelled first, then by the probability given to the wrong class."
-            if tiles
-            else "Nothing was mislabelled here."
-        )
-        galleries.append(Gallery(clean(arm), intro, tuple(tiles)))
-    return galleries
-
-
-def _samples(samples: Sequence[tuple[str, NDArray[np.uint8]]]) -> list[Picture]:
-    return [
-        Picture(
-            data_address(strip_png(stack)),
-            f"{caption}: the original and {plural(len(stack) - 1, 'augmented image')}",
-            caption,
-        )
-        for caption, stack in samples
     ]
 
 

@@ -107,6 +107,16 @@ def mean_recall(results: Results, arm: str) -> NDArray[np.float64]:
     return np.asarray(np.array(rows, np.float64).mean(axis=0))
 
 
+def curve_ends(results: Results) -> dict[str, float]:
+    """For each arm whose runs hold learning curves the mean accuracy at their ends."""
+    ends: dict[str, float] = {}
+    for arm in arm_names(results):
+        curves = [run["curve"] for run in runs_of(results, arm) if run.get("curve")]
+        if curves:
+            ends[arm] = float(np.mean([curve[-1][1] for curve in curves]))
+    return ends
+
+
 def contrasts(results: Results) -> list[Contrast]:
     """All contrasts that were computed, in their order."""
     return [

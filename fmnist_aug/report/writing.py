@@ -19,6 +19,7 @@ from fmnist_aug.report.galleries import (
     mislabelled_images,
 )
 from fmnist_aug.report.html import render_page
+from fmnist_aug.report.matrices import MOST_SHOWN
 from fmnist_aug.report.summary import Results, arm_names, focus_classes, runs_of
 
 MOST_IMAGES_TOGETHER = 3 * MOST_IMAGES
@@ -57,8 +58,10 @@ def write_report(
         found = [logits[arm, seed] for seed in seeds if (arm, seed) in logits]
         if found:
             mislabelled[arm] = mislabelled_images(test.labels, found, focus_classes(results), most)
-    light, dark = draw_figures(results), draw_figures(results, DARK)
-    figures = {name: (light[name], dark[name]) for name in light}
+    light = draw_figures(results)
+    # small matrices stand on the page as tables
+    dark = draw_figures(results, DARK, matrices=len(results["class_names"]) > MOST_SHOWN)
+    figures = {name: (light[name], dark[name]) for name in dark}
     page = render_page(results, test, figures, mislabelled, logits, samples)
 
     for name, png in light.items():

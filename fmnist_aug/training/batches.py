@@ -60,7 +60,8 @@ class Batches:
             )
             if len(where) > self.batch_size:
                 chosen = self.hard.choose(where, self.batch_size)
-                where, copies, epochs = where[chosen], copies[chosen], epochs[chosen]
+                where, copies = where[chosen], copies[chosen]
+                epochs = self.hard.visits[where]
             yield self._load(where, copies, epochs), self.labels[where], where
 
     def _draws_before(self, step: int) -> int:

@@ -27,6 +27,7 @@ from fmnist_aug.models import create_model
 from fmnist_aug.plan import ConfusionPlan
 from fmnist_aug.sampler import AugmentationSampler
 from fmnist_aug.training.batches import Batches
+from fmnist_aug.training.curve import LearningCurve
 from fmnist_aug.training.hardware import Hardware, choose_hardware
 from fmnist_aug.training.memory import keep_freed_memory
 from fmnist_aug.training.optimizers import make_optimizers, set_learning_rates
@@ -45,6 +46,8 @@ class TrainedModel:
         images_seen: draws, extra ones included.
         seconds: of training, without loading and evaluation; of all parts if it was resumed.
         hardware: where it ran.
+        curve: epochs done, accuracy and mean loss since the point before, on the training images
+            as they were drawn and augmented; at most 50 points, the same for a resumed run.
     """
 
     classifier: Classifier
@@ -52,6 +55,7 @@ class TrainedModel:
     images_seen: int
     seconds: float
     hardware: Hardware
+    curve: tuple[tuple[float, ...], ...]
 
 
 def train_model(
@@ -113,7 +117,8 @@ def train_model(
             device,
             all_until=round(plan.keep_after * steps_per_epoch),
         )
-        state = TrainingState(model, make_optimizers(model, settings), batches.hard.losses)
+        curve = LearningCurve(steps, batch_size, len(dataset), device)
+        state = TrainingState(model, make_optimizers(model, settings), batches.hard, curve)
         identity = {
             "settings": asdict(settings),
             "plan": plan.to_dict(),
@@ -140,6 +145,7 @@ def train_model(
                 batches.hard.record(indices, F.cross_entropy(logits, targets, reduction="none"))
             state.step += 1
             progress.add(loss, correct)
+            curve.add(state.step, loss, correct)
             boundary = state.step % steps_per_epoch == 0 or state.step == steps
             if boundary and not bool(torch.isfinite(progress.total_loss)):
                 rate = state.optimizers[0].param_groups[0]["lr"]
@@ -153,7 +159,12 @@ def train_model(
                 save_state(state_path, state, identity)
         seconds = time.perf_counter() - started
     return TrainedModel(
-        Classifier(model, header, hardware.device), steps, steps * batch_size, seconds, hardware
+        Classifier(model, header, hardware.device),
+        steps,
+        steps * batch_size,
+        seconds,
+        hardware,
+        tuple(tuple(point) for point in curve.points),
     )
 
 

@@ -20,6 +20,9 @@ class HardExamples:
 
     def __init__(self, images: int, device: torch.device) -> None:
         self.losses = torch.full((images,), torch.inf, device=device)
+        self.visits = torch.zeros(images, dtype=torch.int64, device=device)
+        """How often each image was trained on. Its augmentations alternate by that: an image that
+        is skipped every other epoch would else be mirrored always or never."""
 
     def choose(self, indices: Tensor, size: int) -> Tensor:
         """Positions int64 (size,), ascending, of the hardest of some draws.
@@ -41,3 +44,4 @@ class HardExamples:
         """
         # an image that was drawn twice keeps its larger loss, whatever the order of the draws
         self.losses.scatter_reduce_(0, indices, losses, "amax", include_self=False)
+        self.visits[indices] += 1

@@ -8,19 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fmnist_aug.classifier import read_tensors, write_tensors
 from fmnist_aug.errors import CheckpointError
+from fmnist_aug.training.curve import LearningCurve
+from fmnist_aug.training.selection import HardExamples
 
 
 @dataclass
 class TrainingState:
-    """What changes from step to step; ``losses`` are those by which hard examples are chosen."""
+    """What changes from step to step."""
 
     model: nn.Module
     optimizers: list[torch.optim.Optimizer]
-    losses: Tensor
+    hard: HardExamples
+    curve: LearningCurve
     step: int = 0
     seconds: float = 0.0
 
@@ -28,12 +31,18 @@ class TrainingState:
 def save_state(path: Path, state: TrainingState, identity: dict[str, Any]) -> None:
     """Write weights, optimisers and position, with what they belong to."""
     tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
-    tensors["losses"] = state.losses
+    tensors["hard.losses"] = state.hard.losses
+    tensors["hard.visits"] = state.hard.visits
     for position, optimizer in enumerate(state.optimizers):
         for index, values in optimizer.state_dict()["state"].items():
             for name, value in values.items():
                 tensors[f"optimizer.{position}.{index}.{name}"] = value
-    header = {"identity": identity, "step": state.step, "seconds": state.seconds}
+    header = {
+        "identity": identity,
+        "step": state.step,
+        "seconds": state.seconds,
+        "curve": state.curve.state_dict(),
+    }
     write_tensors(path, tensors, "training-state", header)
 
 
@@ -46,12 +55,17 @@ def load_state(path: Path | None, state: TrainingState, identity: dict[str, Any]
     except CheckpointError:
         return
     # compared as JSON, in which tuples have become lists
-    if kind != "training-state" or header["identity"] != _as_json(identity):
+    if (
+        kind != "training-state"
+        or "curve" not in header
+        or header["identity"] != _as_json(identity)
+    ):
         return
     state.model.load_state_dict(
         {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}
     )
-    state.losses.copy_(tensors["losses"])
+    state.hard.losses.copy_(tensors["hard.losses"])
+    state.hard.visits.copy_(tensors["hard.visits"])
     for position, optimizer in enumerate(state.optimizers):
         content = optimizer.state_dict()
         content["state"] = {}
@@ -60,6 +74,7 @@ def load_state(path: Path | None, state: TrainingState, identity: dict[str, Any]
             if part[0] == "optimizer" and int(part[1]) == position:
                 content["state"].setdefault(int(part[2]), {})[part[3]] = value
         optimizer.load_state_dict(content)
+    state.curve.load_state_dict(header["curve"])
     state.step, state.seconds = header["step"], header["seconds"]
 
 

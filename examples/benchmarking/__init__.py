@@ -1,0 +1,1 @@
+"""The sections of `examples/benchmark.py`; each has a function ``measure``."""

@@ -1,0 +1,161 @@
+"""Seconds of training to 93, 94 and 95 % on Fashion-MNIST: the whole grid, nothing picked.
+
+Each method has a fixed list of lengths, and each length is trained with seeds that nothing was
+tuned on. Nothing is stopped by looking at the test set: the accuracy is that of the last epoch.
+The seconds are those of training and of the test-time views; reading the data, warming up (on
+dummy labels) and counting what is right lie outside. Every finished training is a line of a file,
+and is not repeated.
+"""
+
+import dataclasses
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from statistics import mean
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarking.plain_loop import accuracy, make_model, torchvision_images, train_plainly
+from benchmarking.timing import Options, spread
+from fmnist_aug import ConfusionPlan, load_dataset
+from fmnist_aug.augment import get_policy
+from fmnist_aug.comparison import base_augmentation
+from fmnist_aug.training import PRESETS, choose_hardware, train_model
+
+TARGETS = (0.93, 0.94, 0.95)
+SEEDS = range(1000, 1005)
+LENGTHS = {
+    "fast preset": (1, 2, 3, 4, 6, 8, 12, 16, 24),
+    "baseline-cnn, engine": (2, 4, 8, 12, 16, 24),
+    "baseline-cnn, plain loop": (2, 4, 8, 12, 16, 24),
+    "resnet18, plain loop": (2, 4, 8, 12, 16, 24),
+}
+Outcome = dict[str, Any]
+
+
+def measure(options: Options) -> dict[str, Any]:
+    limit = 400 if options.quick else None
+    lengths = {name: values[:1] if options.quick else values for name, values in LENGTHS.items()}
+    seeds = SEEDS[:1] if options.quick else SEEDS
+    wanted = [
+        # short ones first: a look at the file tells most while it grows
+        (method, epochs, seed)
+        for epochs in sorted({epochs for values in lengths.values() for epochs in values})
+        for method, values in lengths.items()
+        for seed in seeds
+        if epochs in values
+    ]
+    outcomes = {_key(outcome): outcome for outcome in _read(options, limit)}
+    for method, epochs, seed in wanted:
+        if (method, epochs, seed) not in outcomes:
+            outcome = _train(method, epochs, seed, limit)
+            _append(options, outcome)
+            outcomes[method, epochs, seed] = outcome
+    return summary([outcomes[key] for key in wanted])
+
+
+def summary(outcomes: list[Outcome]) -> dict[str, Any]:
+    """All lengths of all methods, then the shortest that reaches each target on average."""
+    groups: dict[tuple[str, float], list[Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        groups[outcome["method"], outcome["epochs"]].append(outcome)
+    comparisons = {
+        unit: {
+            "unit": unit,
+            "figures": {
+                f"{method}, {epochs:g} epochs": spread([scale * run[key] for run in runs])
+                for (method, epochs), runs in groups.items()
+            },
+        }
+        for key, unit, scale in (("accuracy", "% right", 100), ("seconds", "s", 1))
+    }
+    notes, shortest = [], {}
+    for target in TARGETS:
+        for method in dict.fromkeys(method for method, _ in groups):
+            reached = [
+                (mean(run["seconds"] for run in runs), epochs, len(runs))
+                for (name, epochs), runs in groups.items()
+                if name == method and mean(run["accuracy"] for run in runs) >= target
+            ]
+            shortest[f"{target:.0%} {method}"] = min(reached)[0] if reached else None
+            notes.append(
+                f"{target:.0%} {method}: "
+                + (
+                    f"{min(reached)[0]:.1f} s, {min(reached)[1]:g} epochs, "
+                    f"mean of {min(reached)[2]}"
+                    if reached
+                    else "not reached"
+                )
+            )
+    return {"comparisons": comparisons, "seconds_to": shortest, "notes": notes}
+
+
+def _train(method: str, epochs: float, seed: int, limit: int | None) -> Outcome:
+    train: Callable[..., tuple[float, float]] = _plain if "plain" in method else _engine
+    reached, seconds = train(method, epochs, seed, limit)
+    return {
+        "method": method,
+        "epochs": epochs,
+        "seed": seed,
+        "images": limit,
+        "accuracy": reached,
+        "seconds": seconds,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        **dataclasses.asdict(choose_hardware()),
+    }
+
+
+def _engine(method: str, epochs: float, seed: int, limit: int | None) -> tuple[float, float]:
+    preset = PRESETS["fast" if "fast" in method else "original"]
+    settings = preset.settings
+    train, test = (load_dataset("fashion-mnist", split) for split in ("train", "test"))
+    if limit is not None:
+        train, test = (data.subset(np.arange(limit)) for data in (train, test))
+    warm = train.subset(np.arange(min(len(train), 8 * settings.batch_size)))
+    dummy = dataclasses.replace(warm, labels=np.arange(len(warm)) % 10)
+    train_model(dummy, dataclasses.replace(settings, epochs=0.5))
+    trained = train_model(
+        train,
+        dataclasses.replace(settings, epochs=epochs),
+        base=base_augmentation(train),
+        plan=ConfusionPlan.empty(train.class_names, keep=preset.keep),
+        seed=seed,
+    )
+    started = time.perf_counter()
+    predicted = trained.classifier.predict(test.images)
+    seconds = trained.seconds + time.perf_counter() - started
+    return float((predicted == test.labels).mean()), seconds
+
+
+def _plain(method: str, epochs: float, seed: int, limit: int | None) -> tuple[float, float]:
+    torch.manual_seed(seed)
+    model = make_model(method.split(",")[0])
+    model(torch.zeros(128, 1, 28, 28)).sum().backward()
+    model.zero_grad()
+    data = torchvision_images(True, get_policy("flip"), limit)
+    batch_size = 128 if limit is None else 32
+    seconds = train_plainly(model, data, batch_size=batch_size, epochs=int(epochs), seed=seed)
+    return accuracy(model, limit), seconds
+
+
+def _key(outcome: Outcome) -> tuple[str, float, int]:
+    return outcome["method"], outcome["epochs"], outcome["seed"]
+
+
+def _read(options: Options, limit: int | None) -> list[Outcome]:
+    if not options.accuracy_file.exists():
+        return []
+    lines = options.accuracy_file.read_text().splitlines()
+    outcomes = [json.loads(line) for line in lines if line.endswith("}")]  # not one cut short
+    return [outcome for outcome in outcomes if outcome["images"] == limit]
+
+
+def _append(options: Options, outcome: Outcome) -> None:
+    options.accuracy_file.parent.mkdir(parents=True, exist_ok=True)
+    with options.accuracy_file.open("a") as stream:
+        stream.write(json.dumps(outcome) + "\n")
+    print(outcome, flush=True)

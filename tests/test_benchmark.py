@@ -1,0 +1,72 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def run(*arguments, code=0):
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "benchmark.py"), "--quick", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def test_quick_sections_give_figures_and_ratios_with_their_spread(tmp_path):
+    out = tmp_path / "figures.json"
+    printed = run("--only", "startup,augmentation,training", "--out", out).stdout
+    results = json.loads(out.read_text())
+    assert "Options" not in printed
+    assert {"torch", "device_name", "threads", "commit"} <= results["environment"].keys()
+    training = results["training"]["comparisons"]
+    assert [name.split(",")[0] for name in training] == ["baseline-cnn", "fast-cnn"]
+    for comparison in (*training.values(), *results["augmentation"]["comparisons"].values()):
+        for figure in (*comparison["figures"].values(), *comparison["ratios"].values()):
+            low, high = figure["quartiles"]
+            assert 0 < low <= figure["median"] <= high
+            assert len(figure["values"]) == 2
+    assert (
+        "import fmnist_aug : import click" in results["startup"]["comparisons"]["start"]["ratios"]
+    )
+
+
+def test_trainings_to_an_accuracy_are_kept_line_by_line_and_not_repeated(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    from benchmarking import accuracy
+    from benchmarking.timing import Options
+
+    trained = []
+
+    def train(method, epochs, seed, limit):
+        trained.append((method, epochs, seed))
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        return 0.93 + epochs / 1000, 10.0 * epochs
+
+    monkeypatch.setattr(accuracy, "LENGTHS", {"fast preset": (1, 2), "resnet18, plain loop": (2,)})
+    monkeypatch.setattr(accuracy, "_engine", train)
+    monkeypatch.setattr(accuracy, "_plain", train)
+    monkeypatch.setattr(accuracy, "SEEDS", range(2))
+    options = Options(False, 2, 1, tmp_path / "runs" / "accuracy.jsonl")
+    with pytest.raises(KeyboardInterrupt):
+        accuracy.measure(options)
+    assert len(options.accuracy_file.read_text().splitlines()) == 2
+    found = accuracy.measure(options)
+    assert len(options.accuracy_file.read_text().splitlines()) == 6
+    assert trained.count(("fast preset", 1, 0)) == 1
+    assert found["seconds_to"]["93% fast preset"] == 10.0
+    assert found["seconds_to"]["94% fast preset"] is None
+    before = len(trained)
+    assert accuracy.measure(options) == found
+    assert len(trained) == before
+
+
+def test_an_unknown_section_is_refused_by_name():
+    assert "no section 'speed'" in run("--only", "speed", code=2).stderr
