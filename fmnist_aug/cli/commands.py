@@ -287,7 +287,7 @@ def confusions(
     )
     console.print(f"from {clean(found.source)}", markup=False)
     if out is not None:
-        console.print(f"images: {out}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"images: {clean(out)}", markup=False, highlight=False, soft_wrap=True)
 
 
 @click.command()
