@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from fmnist_aug.models import create_model
 
 SCHEMA = 1
 VIEWS = ("identity", "flip", "shift")
+MAX_SIDE = 4096
+"""Longest side in pixels of the images of a network."""
 BATCH_SIZE = 500
 """Images at a time when predicting; one size everywhere, so that results repeat to the bit."""
 
@@ -209,20 +213,55 @@ def load_classifier(path: str | Path, device: str = "cpu") -> Classifier:
         raise CheckpointError(f"{path} holds no trained classifier")
     try:
         header = CheckpointHeader(**{key: _with_tuples(item) for key, item in value.items()})
-        if not set(header.views) <= set(VIEWS):
-            raise ValueError(f"unknown test-time views {header.views}")
+        _check_header(header)
         _ = header.confusion_report  # raises if it doesn't fit the classes
+        _check_shapes(header, tensors)
         with torch.random.fork_rng():
             model = create_model(
                 header.model, len(header.class_names), len(header.mean), header.image_size
             )
         model.load_state_dict(tensors)
-    except (TypeError, ValueError, RuntimeError, FmnistAugError) as error:
+    except (TypeError, ValueError, AttributeError, RuntimeError, FmnistAugError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{path} doesn't fit this version: {reason[:300]}") from error
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
         raise CheckpointError(f"{path} holds weights that are not finite; train again")
     return Classifier(model, header, device)
+
+
+def _check_header(header: CheckpointHeader) -> None:
+    """Refuse values that would be misunderstood without a word, or crash far from here."""
+    if not set(header.views) <= set(VIEWS):
+        raise ValueError(f"unknown test-time views {header.views}")
+    names = header.class_names
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ValueError("no class names")
+    size = header.image_size
+    if len(size) != 2 or not all(type(side) is int and 1 <= side <= MAX_SIDE for side in size):
+        raise ValueError(f"images of size {size}")
+    channels = (header.mean, header.std)
+    if len(header.mean) not in (1, 3) or len(header.std) != len(header.mean):
+        raise ValueError(f"normalisation of {len(header.mean)} channels")
+    if not all(math.isfinite(value) for values in channels for value in values):
+        raise ValueError("normalisation that is not finite")
+    if min(header.std) <= 0:
+        raise ValueError("a standard deviation that is not positive")
+
+
+def _check_shapes(header: CheckpointHeader, tensors: dict[str, Tensor]) -> None:
+    """Compare with the network that the header names before memory is spent on it."""
+    if len(header.class_names) > max(
+        (len(value) for value in tensors.values() if value.ndim), default=0
+    ):
+        raise ValueError("more class names than logits")
+    with torch.device("meta"):
+        model = create_model(
+            header.model, len(header.class_names), len(header.mean), header.image_size
+        )
+    for name, value in model.state_dict().items():
+        found = tensors.get(name)
+        if found is None or (found.shape, found.dtype) != (value.shape, value.dtype):
+            raise ValueError(f"{name} is not {value.dtype} {tuple(value.shape)}")
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], kind: str, header: Any) -> None:
@@ -237,6 +276,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], kind: str, header: Any
         "kind": kind,
         "header": json.dumps(header, allow_nan=False),
     }
+    metadata["sha256"] = _digest(plain, metadata)
     write_bytes(path, save(plain, metadata))
 
 
@@ -250,9 +290,10 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], str, Any]:
 
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, SafetensorError) as error:
+        # the latter two: types of tensors that this torch doesn't know
         raise CheckpointError(f"cannot read checkpoint {path}: {error}") from error
     if metadata.get("format") != "fmnist-aug":
         raise CheckpointError(f"{path} was not written by fmnist-aug")
@@ -261,15 +302,27 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], str, Any]:
             f"{path} has schema {metadata.get('schema')}, this version reads {SCHEMA}; use the "
             "fmnist-aug that wrote it"
         )
+    digest = metadata.pop("sha256", None)
+    if digest is not None and digest != _digest(tensors, metadata):
+        raise CheckpointError(f"{path} was changed or damaged after it was written")
     try:
         return tensors, metadata["kind"], json.loads(metadata["header"])
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} has a damaged header ({error!r})") from error
 
 
 def _with_tuples(value: Any) -> Any:
     """JSON has no tuples, so they come back as lists."""
     return tuple(_with_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    """SHA-256 (hex) of everything in a file: safetensors has no checksum of its own."""
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

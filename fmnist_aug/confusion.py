@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from fmnist_aug.errors import DataError, UsageError
 
+MAX_COUNT = 1 << 40
+"""Images in a cell of the matrix; sums of counts then stay far from the limits of int64."""
+
 
 @dataclass(frozen=True)
 class ConfusedPair:
@@ -58,6 +61,9 @@ class ConfusionReport:
         size = len(self.class_names)
         if len(self.counts) != size or any(len(row) != size for row in self.counts):
             raise DataError(f"{size} class names need a {size} × {size} matrix of counts")
+        for count in (count for row in self.counts for count in row):
+            if not isinstance(count, int | np.integer) or not 0 <= count <= MAX_COUNT:
+                raise DataError(f"counts must be whole numbers from 0 to {MAX_COUNT}: {count!r}")
 
     @classmethod
     def from_predictions(

@@ -99,15 +99,16 @@ class TargetedAugmentationClassifier(ClassifierMixin, BaseEstimator):  # type: i
             DataError: fewer than two classes, or rows that are not of ``image_shape``.
             UsageError: a parameter that can't be used.
         """
-        X, y = validate_data(self, X, y, allow_nd=True, dtype="numeric")
+        checked, y = validate_data(self, X, y, allow_nd=True, dtype="numeric")
+        images: NDArray[Any] = np.asarray(checked)
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
-        self.n_features_in_ = math.prod(X.shape[1:])
-        self._form = _choose_form(X.shape[1:], self.image_shape)
-        self._low, self._high = _find_range(X, self._form)
+        self.n_features_in_ = math.prod(images.shape[1:])
+        self._form = _choose_form(images.shape[1:], self.image_shape)
+        self._low, self._high = _find_range(images, self._form)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         data = ImageDataset(
-            self._as_images(X),
+            self._as_images(images),
             labels.astype(np.int64),
             tuple(map(str, self.classes_.tolist())),
             DatasetCard("estimator", "the training data", flip=self.flip, policy=self.policy),
@@ -145,13 +146,13 @@ class TargetedAugmentationClassifier(ClassifierMixin, BaseEstimator):  # type: i
         """
         check_is_fitted(self)
         if np.ndim(X) > 2:  # validate_data takes the second axis alone for the features
-            X = check_array(X, allow_nd=True, dtype="numeric")
+            images: NDArray[Any] = np.asarray(check_array(X, allow_nd=True, dtype="numeric"))
             form = self._form or ()
-            if X.shape[1:] not in (form, form[:2] if form[2:] == (1,) else form):
-                raise DataError(f"X must be images {self._form} as in training, not {X.shape}")
+            if images.shape[1:] not in (form, form[:2] if form[2:] == (1,) else form):
+                raise DataError(f"X must be images {self._form} as in training, not {images.shape}")
         else:
-            X = validate_data(self, X, reset=False, dtype="numeric")
-        logits = self.classifier_.predict_logits(self._as_images(X)).astype(np.float64)
+            images = np.asarray(validate_data(self, X, reset=False, dtype="numeric"))
+        logits = self.classifier_.predict_logits(self._as_images(images)).astype(np.float64)
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 

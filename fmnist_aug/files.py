@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import math
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +16,8 @@ from typing import Any
 from fmnist_aug.errors import RunFolderError
 
 LOCK_NAME = ".lock"
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.partial")
+_SEALED, _SEAL = "sealed", "sha256"
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -25,16 +30,16 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)
+        descriptor, name = tempfile.mkstemp(".partial", f".{path.name[:40]}.", path.parent)
         try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
+            with _closing(descriptor):
+                _write_all(descriptor, content)
+                os.fsync(descriptor)
             Path(name).chmod(0o666 & ~_umask())  # mkstemp makes 0600; honour the user's mask
             Path(name).replace(path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what went wrong first is what is told
+                Path(name).unlink(missing_ok=True)
             raise
         _sync_folder(path.parent)
     except OSError as error:
@@ -46,13 +51,27 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write ``content`` as UTF-8, as `write_bytes` does."""
-    write_bytes(path, content.encode())
+    """Write ``content`` as UTF-8, as `write_bytes` does.
+
+    Bytes of a file name that are not UTF-8 are written as JSON escapes them.
+    """
+    write_bytes(path, content.encode(errors="backslashreplace"))
+
+
+def encode_json(value: Any) -> bytes:
+    """Indented JSON without NaN, in UTF-8."""
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    return text.encode(errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON without NaN, as `write_bytes` does."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    """Write ``value`` as `encode_json` encodes it, as `write_bytes` does."""
+    write_bytes(path, encode_json(value))
+
+
+def write_sealed(path: Path, value: dict[str, Any]) -> None:
+    """Write ``value`` as `write_json` does, with a checksum that `read_sealed` compares."""
+    write_json(path, {**value, _SEALED: True, _SEAL: _digest(value)})
 
 
 def read_json(path: Path) -> Any:
@@ -62,10 +81,11 @@ def read_json(path: Path) -> Any:
         RunFolderError: the file is missing or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        return json.loads(text, parse_constant=_finite, parse_float=_finite)
     except OSError as error:
         raise RunFolderError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunFolderError(
             f"{path} is not valid JSON ({error}); remove it and run the same command again"
         ) from error
@@ -86,6 +106,32 @@ def check_writable(path: Path) -> None:
         raise RunFolderError(f"cannot write into {folder}; choose another --out")
 
 
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Read what `write_sealed` wrote, without its checksum; what `write_json` wrote is believed.
+
+    Raises:
+        RunFolderError: the file is missing, is not a JSON object, or was changed.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise RunFolderError(f"{path} holds no JSON object; remove it and run the command again")
+    sealed, seal = value.pop(_SEALED, False), value.pop(_SEAL, None)
+    if sealed is not (seal is not None) or (sealed and seal != _digest(value)):
+        raise RunFolderError(
+            f"{path} was changed or damaged after it was written; remove it and run the same "
+            "command again, which makes it anew"
+        )
+    return value
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what writes that were killed left in ``folder``; only its owner may do that."""
+    with contextlib.suppress(OSError):  # they harm nobody if they stay
+        for path in folder.iterdir():
+            if _TEMPORARY.fullmatch(path.name) and path.is_file():
+                path.unlink()
+
+
 @contextlib.contextmanager
 def owned_folder(folder: Path) -> Iterator[Path]:
     """Make ``folder`` if needed and own it until the block ends; the kernel frees a dead owner's.
@@ -96,8 +142,8 @@ def owned_folder(folder: Path) -> Iterator[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, ValueError) as error:  # a NUL in the path is a ValueError
+        reason = getattr(error, "strerror", None) or str(error)
         raise RunFolderError(
             f"cannot use {folder} as the output folder: {reason}; choose a folder that you may "
             "write to (--out)"
@@ -121,6 +167,11 @@ def _lock(descriptor: int) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:  # some network file systems have no locks
+        raise RunFolderError(
+            f"cannot lock the output folder: {error.strerror or error}; choose one on a local "
+            "disk (--out)"
+        ) from error
     return True
 
 
@@ -132,6 +183,36 @@ def _lock_windows(descriptor: int) -> bool:  # pragma: no cover
     except OSError:
         return False
     return True
+
+
+@contextlib.contextmanager
+def _closing(descriptor: int) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+        raise
+    os.close(descriptor)  # some file systems tell only now that the disk is full
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _digest(value: dict[str, Any]) -> str:
+    text = json.dumps(value, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _finite(text: str) -> float:
+    """JSON has no NaN, and 1e999 would become infinite."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not finite")
+    return value
 
 
 def _umask() -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +25,9 @@ MAX_PAIRS = 3
 KEEP = 0.5
 """Share of the draws that is trained on: chosen on 10,000 held-out training images of Fashion-MNIST
 from 0.35, 0.4, 0.5 and 1 (``examples/results/fast.jsonl``)."""
+MAX_EXTRA_DRAWS = 1000
+"""Extra draws per image and epoch that a plan may ask for; more is a slip of the pen."""
+_PAIR_COUNTS = ("first", "second", "first_as_second", "second_as_first")
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,10 @@ class ConfusionPlan:
                 f"a plan for {len(self.class_names)} classes needs as many extra_draws, not "
                 f"{len(self.extra_draws)}"
             )
-        if not all(math.isfinite(draws) and draws >= 0 for draws in self.extra_draws):
-            raise DataError(f"extra_draws must be finite and not negative: {self.extra_draws}")
+        if not all(0 <= draws <= MAX_EXTRA_DRAWS for draws in self.extra_draws):
+            raise DataError(
+                f"extra_draws must lie between 0 and {MAX_EXTRA_DRAWS}: {self.extra_draws}"
+            )
         if not (0 < self.keep <= 1 and self.keep_after >= 0):
             raise DataError(
                 f"keep must lie between 0 and 1 and keep_after must not be negative, but they are "
@@ -228,24 +232,38 @@ class ConfusionPlan:
         """
         try:
             return cls.from_dict(json.loads(text))
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (ValueError, RecursionError) as error:
             if isinstance(error, DataError):
                 raise
             raise DataError(f"not a plan as fmnist-aug writes it: {error!r}") from error
 
     @classmethod
-    def from_dict(cls, value: dict[str, Any]) -> ConfusionPlan:
-        """The inverse of `to_dict`."""
+    def from_dict(cls, value: Any) -> ConfusionPlan:
+        """The inverse of `to_dict`.
+
+        Raises:
+            DataError: the value is no plan, or of a later schema.
+        """
+        try:
+            return cls._from_dict(value)
+        except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"not a plan as fmnist-aug writes it: {error!r}") from error
+
+    @classmethod
+    def _from_dict(cls, value: dict[str, Any]) -> ConfusionPlan:
         if value["schema"] != SCHEMA:
             raise DataError(
                 f"the plan has schema {value['schema']}, this version reads {SCHEMA}; "
                 "use the fmnist-aug that wrote it"
             )
-        pairs = [ConfusedPair(**_with_tuples(pair)) for pair in value["pairs"]]
-        confusions = value["confusions"]
+        class_names, confusions = value["class_names"], value["confusions"]
+        if not all(isinstance(name, str) for name in [*class_names, value["policy"]]):
+            raise DataError("class names and the policy of a plan must be text")
         return cls(
-            class_names=tuple(value["class_names"]),
-            pairs=tuple(pairs),
+            class_names=tuple(class_names),
+            pairs=tuple(_read_pair(pair) for pair in value["pairs"]),
             extra_draws=tuple(float(draws) for draws in value["extra_draws"]),
             policy=str(value["policy"]),
             reason=str(value["reason"]),
@@ -309,9 +327,15 @@ class ConfusionPlan:
         return lines
 
 
-def _with_tuples(value: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no tuples, so they come back as lists."""
-    return {key: tuple(item) if isinstance(item, list) else item for key, item in value.items()}
+def _read_pair(value: dict[str, Any]) -> ConfusedPair:
+    counts = {name: value[name] for name in _PAIR_COUNTS}
+    shares = {name: float(value[name]) for name in ("rate", "share")}
+    intervals = {name: tuple(map(float, value[name])) for name in ("ci95", "share_ci95")}
+    if not all(type(count) is int for count in counts.values()):
+        raise DataError(f"a pair of a plan needs whole numbers: {counts}")
+    if not all(len(interval) == 2 for interval in intervals.values()):
+        raise DataError(f"an interval has two ends: {intervals}")
+    return ConfusedPair(**counts, **shares, **intervals)  # type: ignore[arg-type]
 
 
 def parse_pairs(text: str) -> list[tuple[str, str]]:

@@ -1,6 +1,9 @@
 import os
 import socket
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores; their children inherit this
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 import numpy as np
 import pytest
 from hypothesis import settings

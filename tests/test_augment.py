@@ -7,7 +7,15 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from fmnist_aug import AugmentationSampler, AugmentedDataset, ConfusionPlan, load_dataset
-from fmnist_aug.augment import POLICIES, Policy, augment_batch, base_policy, compose, get_policy
+from fmnist_aug.augment import (
+    POLICIES,
+    Policy,
+    augment_batch,
+    base_policy,
+    compose,
+    get_policy,
+    random_numbers,
+)
 from fmnist_aug.augment.per_image import apply_seeded
 from fmnist_aug.augment.policies import Affine, Erase, Flip, Sharpen, plan_policy
 from fmnist_aug.augment.random_numbers import draw_keys, uniform
@@ -38,6 +46,17 @@ def test_uniform_numbers_are_uniform_and_unrelated():
         assert ((counts - 4000) ** 2 / 4000).sum() < 100  # chi-square, 49 degrees of freedom
     correlations = np.corrcoef(np.stack([*numbers, np.roll(numbers[0], 1)]))
     assert np.abs(correlations - np.eye(6)).max() < 0.01
+
+
+def test_random_numbers_are_the_same_on_the_cpu_and_on_a_device():
+    values = torch.randint(-(1 << 63), (1 << 63) - 1, (10_000,))
+    found, expected = (
+        mix(values) for mix in (random_numbers._mix_with_numpy, random_numbers._mix_with_torch)
+    )
+    assert torch.equal(found, expected)
+    # the first output of SplitMix64 from state 0, as its authors' reference code gives it
+    first = random_numbers._mix(torch.zeros(1, dtype=torch.int64))
+    assert int(first) % (1 << 64) == 0xE220A8397B1DCDAF
 
 
 @pytest.mark.parametrize("name", POLICIES)

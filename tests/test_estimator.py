@@ -27,12 +27,9 @@ def fitted():
     return make(epochs=4, pairs="T-shirt/top:Shirt", flip=True).fit(SHIRTS.images, names)
 
 
-@parametrize_with_checks([make()], expected_failed_checks=lambda estimator: EXPECTED_FAILURES)
+@parametrize_with_checks([make(epochs=5)])
 def test_scikit_learns_own_checks(estimator, check):
     check(estimator)
-
-
-EXPECTED_FAILURES: dict[str, str] = {}
 
 
 def test_it_learns_plans_and_speaks_in_the_users_labels(fitted):

@@ -7,7 +7,14 @@ import pytest
 from fmnist_aug.errors import RunFolderError
 from fmnist_aug.files import owned_folder, read_json, write_json, write_text
 
-CALLS = ["tempfile.mkstemp", "os.fdopen", "os.fsync", "pathlib.Path.chmod", "pathlib.Path.replace"]
+CALLS = [
+    "tempfile.mkstemp",
+    "os.write",
+    "os.fsync",
+    "os.close",
+    "pathlib.Path.chmod",
+    "pathlib.Path.replace",
+]
 
 
 @pytest.mark.parametrize("call", CALLS)

@@ -37,7 +37,7 @@ Outcome = dict[str, Any]
 
 
 def measure(options: Options) -> dict[str, Any]:
-    limit = 400 if options.quick else None
+    limit = 160 if options.quick else None
     lengths = {name: values[:1] if options.quick else values for name, values in LENGTHS.items()}
     seeds = SEEDS[:1] if options.quick else SEEDS
     wanted = [

@@ -5,7 +5,14 @@ from typing import Any
 from torchvision.transforms import v2
 
 from fmnist_aug.augment import Policy
-from fmnist_aug.augment.policies import Affine, BrightnessContrast, Erase, Flip, Operation
+from fmnist_aug.augment.policies import (
+    Affine,
+    BrightnessContrast,
+    Erase,
+    Flip,
+    Operation,
+    Sharpen,
+)
 
 
 def torchvision_transform(policy: Policy) -> v2.Transform:
@@ -27,6 +34,8 @@ def _torchvision(operation: Operation) -> v2.Transform:
             )
         case Erase(size=(low, high), p=p):
             return v2.RandomErasing(p, (low**2, high**2), (low / high, high / low))
+        case Sharpen(amount=(low, high), p=p):  # torchvision draws no amount
+            return v2.RandomAdjustSharpness(1 + (low + high) / 2, p)
     raise NotImplementedError(f"no equivalent of {operation}")
 
 
@@ -53,4 +62,6 @@ def _kornia(operation: Operation) -> list[Any]:
             ]
         case Erase(size=(low, high), p=p):
             return [augmentation.RandomErasing((low**2, high**2), (low / high, high / low), p=p)]
+        case Sharpen(amount=amount, p=p):
+            return [augmentation.RandomSharpness(amount, p=p)]
     raise NotImplementedError(f"no equivalent of {operation}")

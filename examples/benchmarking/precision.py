@@ -19,7 +19,7 @@ def measure(options: Options) -> dict[str, Any]:
     ours = f"{chosen.precision} channels-last"
     comparisons = {}
     for preset in (PRESETS["original"], PRESETS["fast"]):
-        settings = preset.settings
+        settings = options.shortened(preset.settings)
         contenders = {
             f"{precision} {layout}": lambda precision=precision, layout=layout, settings=settings: (
                 steps_per_second(

@@ -1,5 +1,6 @@
 """Measuring contenders in turns, and saying how far the figures spread."""
 
+import dataclasses
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from fmnist_aug.training import TrainSettings
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,10 @@ class Options:
     repeats: int
     threads: int
     accuracy_file: Path
+
+    def shortened(self, settings: TrainSettings) -> TrainSettings:
+        """The settings, with small batches if it is to be quick."""
+        return dataclasses.replace(settings, batch_size=16) if self.quick else settings
 
 
 def in_turns(contenders: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:

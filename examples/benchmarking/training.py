@@ -17,21 +17,21 @@ STEPS = {"baseline-cnn": 12, "fast-cnn": 60}
 
 
 def measure(options: Options) -> dict[str, Any]:
-    presets = {"baseline-cnn": PRESETS["original"], "fast-cnn": PRESETS["fast"]}
+    models = [options.shortened(PRESETS[name].settings) for name in ("original", "fast")]
     return {
         "comparisons": {
-            f"{model}, {POLICY}, batches of {preset.settings.batch_size}": compared(
+            f"{settings.model}, {POLICY}, batches of {settings.batch_size}": compared(
                 in_turns(
                     {
-                        "engine": lambda settings=preset.settings: engine(settings, options),
-                        "plain loop": lambda settings=preset.settings: plain(settings, options),
+                        "engine": lambda settings=settings: engine(settings, options),
+                        "plain loop": lambda settings=settings: plain(settings, options),
                     },
                     options.repeats,
                 ),
                 ours="engine",
                 unit="images/s",
             )
-            for model, preset in presets.items()
+            for settings in models
         },
         "notes": [
             f"engine: {choose_hardware().precision}, channels-last, augmented in batches; plain "

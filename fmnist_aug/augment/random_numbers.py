@@ -8,6 +8,7 @@ OOPSLA 2014), computed in wrapping int64 since torch has no full uint64 arithmet
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,6 +40,22 @@ def integers_between(keys: Tensor, purpose: int, low: int, high: Tensor | int) -
 
 
 def _mix(values: Tensor) -> Tensor:
+    """SplitMix64's finaliser, int64 to int64; bit for bit the same on every device."""
+    # numpy takes a quarter of the time for the few numbers of a batch
+    return _mix_with_numpy(values) if values.device.type == "cpu" else _mix_with_torch(values)
+
+
+def _mix_with_numpy(values: Tensor) -> Tensor:
+    mixed = values.numpy().view(np.uint64) + np.uint64(_GOLDEN % (1 << 64))
+    mixed ^= mixed >> np.uint64(30)
+    mixed *= np.uint64(_FIRST % (1 << 64))
+    mixed ^= mixed >> np.uint64(27)
+    mixed *= np.uint64(_SECOND % (1 << 64))
+    mixed ^= mixed >> np.uint64(31)
+    return torch.from_numpy(mixed.view(np.int64))
+
+
+def _mix_with_torch(values: Tensor) -> Tensor:
     values = values + _GOLDEN
     values = (values ^ _logical_shift(values, 30)) * _FIRST
     values = (values ^ _logical_shift(values, 27)) * _SECOND

@@ -19,6 +19,7 @@ from fmnist_aug.cli.options import (
     tracker_options,
     training_options,
 )
+from fmnist_aug.report.wording import clean, plain
 
 if TYPE_CHECKING:
     from fmnist_aug.comparison.probe import Probe
@@ -109,7 +110,10 @@ def train(
     debug: bool,
     **options: Any,
 ) -> None:
-    """Train one model with the base augmentation of the data set, and test it."""
+    """Train one model with the base augmentation of the data set, and test it.
+
+    torchrun starts it on several processes: torchrun --nproc-per-node=2 -m fmnist_aug train
+    """
     from fmnist_aug.cli.progress import ProgressDisplay
     from fmnist_aug.comparison import base_augmentation, load_splits, settle_precision
     from fmnist_aug.files import check_writable, write_text
@@ -118,6 +122,7 @@ def train(
     from fmnist_aug.plan import ConfusionPlan
     from fmnist_aug.trackers import open_trackers
     from fmnist_aug.training import train_model
+    from fmnist_aug.training.distributed import join_processes
 
     config = _config(**options)
     train_set, test_set = load_splits(config, options["data_dir"])
@@ -126,8 +131,17 @@ def train(
     card = train_set.card
     check_writable(path)
     run = f"train-{config.seed}"
-    tracked = open_trackers(tensorboard, mlflow, name="train", parameters=options)
-    with tracked as trackers, ProgressDisplay(quiet) as display:
+    with (
+        join_processes(config.hardware.device) as processes,
+        # one process writes, prints and tracks for all
+        open_trackers(
+            tensorboard if not processes.rank else None,
+            mlflow if not processes.rank else None,
+            name="train",
+            parameters=options,
+        ) as trackers,
+        ProgressDisplay(quiet or processes.rank > 0) as display,
+    ):
         trained = train_model(
             train_set,
             config.settings,
@@ -139,7 +153,10 @@ def train(
                 lambda progress: display.training("training", progress),
                 lambda progress: trackers.training(run, progress),
             ),
+            processes=processes,
         )
+        if processes.rank:
+            return
         trained.classifier.save(path)
         correct = trained.classifier.predict(test_set.images) == test_set.labels
         trackers.finished(run, float(correct.mean()))
@@ -161,6 +178,7 @@ def train(
             "parameters": count_parameters(trained.classifier.model),
             "steps": trained.steps,
             "images_seen": trained.images_seen,
+            "processes": processes.count,
             "seed": config.seed,
             "device": config.hardware.device,
             "precision": config.hardware.precision,
@@ -256,7 +274,7 @@ def confusions(
     for pair in pairs:
         low, high = pair.ci95
         table.add_row(
-            Text(f"{names[pair.first]} → {names[pair.second]}"),
+            Text(f"{clean(names[pair.first])} → {clean(names[pair.second])}"),
             str(pair.first_as_second),
             str(pair.second_as_first),
             f"{pair.rate:.1%} ({low:.1%} … {high:.1%})",
@@ -267,7 +285,7 @@ def confusions(
     console.print(
         f"{found.confusions.errors} errors; accuracy {found.confusions.accuracy:.2%}", markup=False
     )
-    console.print(f"from {found.source}", markup=False)
+    console.print(f"from {clean(found.source)}", markup=False)
     if out is not None:
         console.print(f"images: {out}", markup=False, highlight=False, soft_wrap=True)
 
@@ -340,7 +358,7 @@ def plan(
             made = target_images(made, train_set.labels, softmax(found.logits))
     if out is not None:
         write_text(Path(out), made.to_json() + "\n")
-    click.echo(made.to_json() if as_json else made.to_table())
+    click.echo(made.to_json() if as_json else plain(made.to_table()))
 
 
 @click.command()
@@ -439,12 +457,12 @@ def _print_values(values: dict[str, Any], as_json: bool) -> None:
         if isinstance(value, dict):
             click.echo(f"{name.replace('_', ' ')}:")
             for key, item in value.items():
-                click.echo(f"  {key}: {_plain(item)}")
+                click.echo(f"  {clean(key)}: {_shown(item)}")
         else:
-            click.echo(f"{name.replace('_', ' ')}: {_plain(value)}")
+            click.echo(f"{name.replace('_', ' ')}: {clean(_shown(value))}")
 
 
-def _plain(value: Any) -> str:
+def _shown(value: Any) -> str:
     if value is None:
         return "–"
     return f"{value:.4f}" if isinstance(value, float) else str(value)
@@ -459,5 +477,5 @@ def _print_comparison(results: dict[str, Any], folder: Path) -> None:
     render_tables(results, console)
     console.print(f"data: SHA-256 {results['fingerprint'][:16]}…", markup=False, highlight=False)
     console.print(
-        f"report: {folder / 'report.html'}", markup=False, highlight=False, soft_wrap=True
+        f"report: {clean(folder / 'report.html')}", markup=False, highlight=False, soft_wrap=True
     )

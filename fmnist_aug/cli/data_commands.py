@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from fmnist_aug.cli.options import debug_option
+from fmnist_aug.report.wording import clean, plain
 
 _dataset = click.option(
     "--dataset", default="fashion-mnist", metavar="NAME|PATH", help="As for compare."
@@ -55,7 +56,7 @@ def info(dataset: str, data_dir: str | None, as_json: bool, debug: bool) -> None
     if as_json:
         click.echo(json.dumps(value, indent=2))
         return
-    click.echo(f"{card.title} (licence: {card.licence})")
+    click.echo(f"{clean(card.title)} (licence: {card.licence})")
     flips = "may be mirrored" if card.flip else "must not be mirrored"
     click.echo(f"images {flips} and may be moved by {card.shift} pixels")
     for name, split in splits.items():
@@ -63,7 +64,7 @@ def info(dataset: str, data_dir: str | None, as_json: bool, debug: bool) -> None
         click.echo(f"{name}: {split['images']} images of {shape}")
         click.echo(f"  fingerprint {split['fingerprint']}")
         for label, (class_name, count) in enumerate(split["per_class"].items()):
-            click.echo(f"  {label:>3} {class_name}: {count}")
+            click.echo(f"  {label:>3} {clean(class_name)}: {count}")
 
 
 @data.command()
@@ -85,9 +86,11 @@ def verify(dataset: str, data_dir: str | None, as_json: bool, debug: bool) -> No
         return
     if official:
         paths = find_dataset_files(dataset, "train", data_dir)
-        click.echo(f"{dataset}: the official bytes, in {paths[0].parent}")
+        click.echo(f"{dataset}: the official bytes, in {clean(paths[0].parent)}")
     else:
-        click.echo(f"{dataset}: readable and consistent (no published checksum to compare with)")
+        click.echo(
+            f"{clean(dataset)}: readable and consistent (no published checksum to compare with)"
+        )
     for name, split in checked.items():
         click.echo(f"  {name}: {split['images']} images, fingerprint {split['fingerprint']}")
 
@@ -107,7 +110,7 @@ def export(folder: str, dataset: str, data_dir: str | None, as_json: bool, debug
         for loaded in _load_both(dataset, data_dir)
         for path in write_idx_folder(loaded, Path(folder))
     ]
-    click.echo(json.dumps({"files": written}) if as_json else "\n".join(written))
+    click.echo(json.dumps({"files": written}) if as_json else plain("\n".join(written)))
 
 
 COMMANDS = (data,)

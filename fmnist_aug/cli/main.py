@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import signal
 import sys
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
@@ -42,7 +44,10 @@ for command in (
 def main() -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 usage, 130 interrupted."""
     debug = "--debug" in sys.argv[1:]
-    signal.signal(signal.SIGTERM, _terminate)
+    _prepare_streams()
+    signal.signal(signal.SIGTERM, _stop_once)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # ignored by nohup and shells' &
+        signal.signal(signal.SIGINT, _stop_once)
     try:
         code = cli.main(standalone_mode=False, prog_name="fmnist-aug")
         sys.stdout.flush()
@@ -61,10 +66,7 @@ def main() -> NoReturn:
         _fail("terminated; the same command again goes on from the last epoch")
         code = EXIT_TERMINATED
     except BrokenPipeError:
-        # the reader of our output has gone, which is no failure of ours; keep Python's own
-        # flush at exit from complaining
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+        code = 0  # the reader of our output has gone, which is no failure of ours
     except MemoryError:
         _fail("not enough memory; use fewer or smaller images (--image-size)")
         code = 1
@@ -73,13 +75,40 @@ def main() -> NoReturn:
             raise
         _fail(f"unexpected {type(error).__name__}: {error}; --debug shows where")
         code = 1
+    _release_stdout()
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _fail(message: str) -> None:
     line = " ".join(message.split())
-    click.echo(f"Error: {''.join(c for c in line if c.isprintable())}", err=True)
+    with contextlib.suppress(OSError):  # nobody may be reading any more
+        click.echo(f"Error: {''.join(c for c in line if c.isprintable())}", err=True)
 
 
-def _terminate(number: int, frame: FrameType | None) -> Any:
-    raise _Terminated
+def _prepare_streams() -> None:
+    """Let no name be unprintable, and no stream be missing (``>&-`` closes them)."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _release_stdout() -> None:
+    """Keep Python's own flush at exit from complaining where nothing can be written."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _stop_once(number: int, frame: FrameType | None) -> None:
+    """The first signal ends what is under way in good order, a second one ends it at once."""
+    signal.signal(signal.SIGINT, _stop_now)
+    signal.signal(signal.SIGTERM, _stop_now)
+    raise KeyboardInterrupt if number == signal.SIGINT else _Terminated
+
+
+def _stop_now(number: int, frame: FrameType | None) -> NoReturn:
+    os._exit(EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_TERMINATED)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from fmnist_aug.cli.overall import OverallProgress
+from fmnist_aug.report.wording import plain
 
 if TYPE_CHECKING:
     from fmnist_aug.comparison import ComparisonProgress
@@ -57,7 +58,7 @@ class ProgressDisplay:
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(plain(text), markup=False, soft_wrap=True)
 
     def training(self, name: str, progress: TrainProgress, left: str | None = None) -> None:
         """Update the bar of a training, or now and then print a line.

@@ -37,7 +37,7 @@ from fmnist_aug.comparison.run import Run, RunInputs, train_run
 from fmnist_aug.confusion import class_index
 from fmnist_aug.data import ImageDataset, held_out_split
 from fmnist_aug.errors import DataError
-from fmnist_aug.files import owned_folder, read_json, write_json, write_text
+from fmnist_aug.files import owned_folder, write_text
 from fmnist_aug.models import create_model
 from fmnist_aug.plan import ConfusionPlan, parse_pairs
 from fmnist_aug.training import TrainProgress, check_classes
@@ -149,10 +149,10 @@ def load_comparison(path: Path) -> Comparison:
     """A finished comparison, from its folder.
 
     Raises:
-        RunFolderError: ``results.json`` is missing or is not JSON.
+        RunFolderError: ``results.json`` is missing, damaged, or is not JSON.
         DataError: it is not of a comparison.
     """
-    results = read_json(path / "results.json")
+    results = ComparisonFolder(path).load_results()
     try:
         return Comparison(path, results, ConfusionPlan.from_dict(results["plan"]))
     except (KeyError, TypeError) as error:
@@ -237,7 +237,7 @@ class _Comparing:
         results = self._results(runs, logits, plan, probe)
         write_text(self.folder.runs_csv, runs_csv(runs))
         write_comparison_report(self.folder.path, results, self.train, self.test, logits, plan)
-        write_json(self.folder.results, results)  # last: its presence means done
+        self.folder.save_results(results)
         return Comparison(self.folder.path, results, plan)
 
     def _tell(self, stage: str, **details: Any) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import io
 import re
+import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +16,23 @@ from numpy.typing import NDArray
 
 from fmnist_aug.classifier import Classifier
 from fmnist_aug.comparison.arms import ARMS
-from fmnist_aug.errors import DataError, RunFolderError
-from fmnist_aug.files import read_json, write_bytes, write_json
+from fmnist_aug.errors import RunFolderError
+from fmnist_aug.files import (
+    encode_json,
+    read_json,
+    read_sealed,
+    remove_temporaries,
+    write_bytes,
+    write_json,
+    write_sealed,
+    write_text,
+)
 from fmnist_aug.plan import ConfusionPlan
 
+_PROBE_FIGURES = {"held_out_images", "accuracy", "seconds"}
 _RUN_FILE = re.compile(rf"({'|'.join(ARMS)}|probe)-\d+\.(npz|safetensors|json)")
 _RUN_FOLDERS = ("predictions", "checkpoints", "records", "state")
+_WRITTEN_FOLDERS = (*_RUN_FOLDERS, "figures")
 
 
 class ComparisonFolder:
@@ -32,6 +47,7 @@ class ComparisonFolder:
         self.config = path / "config.json"
         self.plan = path / "plan.json"
         self.results = path / "results.json"
+        self.checksum = path / ".results.sha256"
         self.runs_csv = path / "runs.csv"
 
     def predictions(self, arm: str, seed: int) -> Path:
@@ -73,10 +89,18 @@ class ComparisonFolder:
             RunFolderError: it belongs to another configuration, or holds results of something
                 else.
         """
+        for folder in (self.path, *(self.path / name for name in _WRITTEN_FOLDERS)):
+            remove_temporaries(folder)
         if not resume:
-            self._clear()
+            try:
+                self._clear()
+            except OSError as error:
+                raise RunFolderError(
+                    f"cannot remove the earlier results in {self.path}: "
+                    f"{error.strerror or error}; choose another --out"
+                ) from error
         if self.config.exists():
-            kept = read_json(self.config)
+            kept = self._read_config()
             if isinstance(kept, dict):
                 kept.pop("measured", None)
             difference = _first_difference(kept, config)
@@ -94,18 +118,30 @@ class ComparisonFolder:
                 )
         write_json(self.config, {**config, "measured": measured} if measured else config)
 
+    def _read_config(self) -> Any:
+        try:
+            return read_json(self.config)
+        except RunFolderError as error:
+            raise RunFolderError(
+                f"{self.config} cannot be read or was damaged, so nobody can tell whose results "
+                "these are; choose another --out, or --no-resume to start over"
+            ) from error
+
     def save_plan(self, plan: ConfusionPlan, probe: dict[str, Any]) -> None:
         """Write the plan, with what is known of its probe."""
-        write_json(self.plan, {**plan.to_dict(), "probe": probe})
+        write_sealed(self.plan, {**plan.to_dict(), "probe": probe})
 
     def load_plan(self) -> tuple[ConfusionPlan, dict[str, Any]] | None:
         """The plan and what is known of its probe; None if there is no plan yet."""
         if not self.plan.exists():
             return None
-        value = read_json(self.plan)
+        value = read_sealed(self.plan)
         try:
-            return ConfusionPlan.from_dict(value), dict(value["probe"])
-        except (KeyError, TypeError, AttributeError, DataError) as error:
+            probe = dict(value["probe"])
+            if not probe.keys() >= _PROBE_FIGURES:
+                raise KeyError("probe")
+            return ConfusionPlan.from_dict(value), probe
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
             raise RunFolderError(
                 f"{self.plan} was changed or damaged ({error}); remove it and run the same "
                 "command again"
@@ -124,16 +160,49 @@ class ComparisonFolder:
         np.savez(stream, logits=logits, labels=labels)
         write_bytes(self.predictions(arm, seed), stream.getvalue())
         classifier.save(self.checkpoint(arm, seed))
-        write_json(self.record(arm, seed), figures)
+        write_sealed(self.record(arm, seed), figures)
         self.drop_state(arm, seed)
 
     def load_run(self, arm: str, seed: int) -> dict[str, Any] | None:
-        """A finished run's figures; None if it must be done, or done again."""
+        """A finished run's figures; None if it must be done, or done again.
+
+        Raises:
+            RunFolderError: its record was changed or damaged.
+        """
         needed = (self.predictions(arm, seed), self.checkpoint(arm, seed), self.record(arm, seed))
         if not all(path.is_file() for path in needed):
             return None
-        figures = read_json(self.record(arm, seed))
-        return figures if isinstance(figures, dict) else None
+        figures = read_sealed(self.record(arm, seed))
+        if (figures.get("arm"), figures.get("seed")) != (arm, seed):
+            raise RunFolderError(
+                f"{self.record(arm, seed)} is not of run {arm}-{seed}; remove it and run the same "
+                "command again"
+            )
+        return figures
+
+    def save_results(self, results: dict[str, Any]) -> None:
+        """Write ``results.json`` last, since its presence means done; its checksum before."""
+        content = encode_json(results)
+        line = f"{hashlib.sha256(content).hexdigest()}  {self.results.name}\n"  # as sha256sum -c
+        write_text(self.checksum, line)
+        write_bytes(self.results, content)
+
+    def load_results(self) -> dict[str, Any]:
+        """The content of ``results.json``; without its checksum beside it, it is believed.
+
+        Raises:
+            RunFolderError: it is missing, is not JSON, or was changed.
+        """
+        results = read_json(self.results)
+        if self.checksum.is_file():
+            expected = self.checksum.read_bytes()[:64]
+            if hashlib.sha256(self.results.read_bytes()).hexdigest().encode() != expected:
+                raise RunFolderError(
+                    f"{self.results} was changed or damaged after it was written, or "
+                    f"{self.checksum} was; remove both and run the same command again, which "
+                    "makes them anew from the runs"
+                )
+        return results  # type: ignore[no-any-return]
 
     def load_logits(self, arm: str, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """A run's logits float32 (N, classes) and labels int64 (N,) of the test set.
@@ -143,26 +212,35 @@ class ComparisonFolder:
         """
         path = self.predictions(arm, seed)
         try:
-            with np.load(path, allow_pickle=False) as content:
-                return content["logits"], content["labels"]
-        except (OSError, ValueError, KeyError, EOFError) as error:
+            with zipfile.ZipFile(path) as archive:
+                logits, labels = (_read_array(archive, f"{name}.npy") for name in _ARRAYS)
+            kinds = [str(values.dtype) for values in (logits, labels)]
+            fits = logits.ndim == 2 and labels.shape == logits.shape[:1]
+            if kinds != ["float32", "int64"] or not fits:
+                raise ValueError(f"holds {logits.dtype} {logits.shape} and {labels.dtype}")
+            if not np.isfinite(logits).all():
+                raise ValueError("holds logits that are not finite")
+            return logits, labels
+        except (OSError, ValueError, KeyError, RuntimeError, *_ZIP_ERRORS) as error:
             raise RunFolderError(
                 f"cannot read {path} ({error}); remove it and run the same command again"
             ) from error
 
     def drop_state(self, arm: str, seed: int) -> None:
         """Remove a run's kept state, and the folder of states once it is empty."""
-        self.state(arm, seed).unlink(missing_ok=True)
         folder = self.state(arm, seed).parent
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+        with contextlib.suppress(OSError):  # one that stays is not used any more
+            self.state(arm, seed).unlink(missing_ok=True)
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
 
     def _clear(self) -> None:
         """Remove what a comparison wrote and nothing else."""
         if not self.config.exists():
             return
         # results first: as long as they are there the folder counts as done
-        for path in (self.results, self.runs_csv, self.path / "report.html", self.plan):
+        page = self.path / "report.html"
+        for path in (self.results, self.checksum, self.runs_csv, page, self.plan):
             path.unlink(missing_ok=True)
         for name in _RUN_FOLDERS:
             if (self.path / name).is_dir():
@@ -170,6 +248,30 @@ class ComparisonFolder:
                     if _RUN_FILE.fullmatch(path.name):
                         path.unlink()
         self.config.unlink()
+
+
+_ARRAYS = ("logits", "labels")
+_ZIP_ERRORS = (zipfile.BadZipFile, EOFError, struct.error)
+"""What damaged archives raise besides; encrypted ones raise RuntimeError."""
+_NPY = re.compile(
+    rb"\x93NUMPY\x01\x00..\{'descr': '(<f4|<i8)', 'fortran_order': False, "
+    rb"'shape': \((\d{1,12}),(?: (\d{1,12}))?\), \} *\n",
+    re.DOTALL,
+)
+
+
+def _read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    """An array as `numpy.savez` stores it, unpacked: no member can grow beyond its file."""
+    member = archive.getinfo(name)
+    if member.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{name} is compressed")
+    content = archive.read(member)
+    found = _NPY.match(content)
+    if not found:
+        raise ValueError(f"{name} is not stored as it should be")
+    dtype, *sizes = (part.decode() for part in found.groups() if part)
+    values = np.frombuffer(content, dtype, offset=found.end())
+    return values.reshape([int(size) for size in sizes]).copy()
 
 
 def _first_difference(old: Any, new: Any, name: str = "") -> str | None:

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from fmnist_aug.errors import DataError
+from fmnist_aug.errors import DataError, FmnistAugError
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"})
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+"""Only these decoders see a file, whatever it is called: others start programs, as EPS does."""
 MAX_SIDE = 64
 """Longest side in pixels to which larger pictures are reduced, unless a size is asked for."""
 LAYOUT = "PATH/train/CLASS/* and PATH/test/CLASS/* with one folder of pictures a class"
 
 
 def list_classes(folder: Path) -> tuple[str, ...]:
-    """Names of the class folders in ``folder``, sorted; hidden folders don't count."""
-    return tuple(
-        sorted(
-            entry.name
-            for entry in folder.iterdir()
-            if entry.is_dir() and not entry.name.startswith(".")
-        )
-    )
+    """Names of the class folders in ``folder``, sorted; hidden folders don't count.
+
+    Raises:
+        DataError: the folder can't be read.
+    """
+    try:
+        entries = [entry for entry in folder.iterdir() if entry.is_dir()]
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror or error})") from error
+    return tuple(sorted(entry.name for entry in entries if not entry.name.startswith(".")))
 
 
 def is_picture(path: Path) -> bool:
@@ -71,7 +76,7 @@ def choose_format(paths: Sequence[Path], side: int | None = None) -> tuple[int, 
     sizes: list[tuple[int, int]] = []
     channels = 1
     for path in paths:
-        with _open(path) as image:
+        with _decoding(path), _open(path) as image:
             width, height = image.size
             if image.getexif().get(0x0112, 1) >= 5:  # the camera was held sideways
                 width, height = height, width
@@ -96,27 +101,35 @@ def read_images(paths: Sequence[Path], form: tuple[int, int, int]) -> NDArray[np
     height, width, channels = form
     images = np.empty((len(paths), height, width, channels), np.uint8)
     for position, path in enumerate(paths):
-        try:
-            with _open(path) as source:
-                image = ImageOps.exif_transpose(source)
-                image = _eight_bit(image, channels)
-                if image.size != (width, height):
-                    image = ImageOps.pad(
-                        image, (width, height), Image.Resampling.BILINEAR, _border_colour(image)
-                    )
-                images[position] = np.asarray(image).reshape(height, width, channels)
-        except (OSError, SyntaxError, ValueError) as error:
-            if isinstance(error, DataError):
-                raise
-            raise DataError(f"{path}: cannot be decoded ({error}); replace or remove it") from error
+        with _decoding(path), _open(path) as source:
+            image = ImageOps.exif_transpose(source)
+            image = _eight_bit(image, channels)
+            if image.size != (width, height):
+                image = ImageOps.pad(
+                    image, (width, height), Image.Resampling.BILINEAR, _border_colour(image)
+                )
+            images[position] = np.asarray(image).reshape(height, width, channels)
     return images
+
+
+@contextlib.contextmanager
+def _decoding(path: Path) -> Iterator[None]:
+    """Decoders answer damaged files with whatever error comes up in them, or with warnings."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about damaged metadata, which is not used
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except FmnistAugError:
+        raise
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise DataError(f"{path}: cannot be decoded ({reason}); replace or remove it") from error
 
 
 def _open(path: Path) -> Image.Image:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return Image.open(path)
+        return Image.open(path, formats=FORMATS)
     except UnidentifiedImageError as error:
         raise DataError(f"{path}: is not a picture; replace or remove it") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:

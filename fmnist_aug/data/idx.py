@@ -25,6 +25,9 @@ FILE_STEMS = {
 }
 MAX_BYTES = 1 << 32
 """No file may hold more (4 GiB): a forged header must not fill the memory."""
+MAX_GROWTH = 100
+"""How many times a large compressed file may grow; MNIST's grow 5 times, bombs 1,000 times."""
+_BOMB_BYTES = 1 << 26
 _CHUNK = 1 << 20
 
 
@@ -54,12 +57,15 @@ def read_idx(
             expected = prod(sizes)
             if 0 in sizes or expected > MAX_BYTES:
                 raise DataError(f"{path}: the header asks for {_shape(sizes)} values; {_FIX}")
+            _check_growth(path, expected)
             payload = _read_exactly(path, stream, expected, sizes)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: the gzip data is cut or corrupt ({error}); {_FIX}") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-    digest = hashlib.sha256(header + payload).hexdigest()
+    hashed = hashlib.sha256(header)
+    hashed.update(payload)
+    digest = hashed.hexdigest()
     if sha256 is not None and digest != sha256:
         raise DataError(
             f"{path}: the content is not the official one (SHA-256 {digest[:12]}… instead of "
@@ -136,19 +142,29 @@ def _check_header(path: Path, header: bytes, magic: bytes) -> None:
         raise DataError(f"{path}: the header is cut after {len(header)} bytes; {_FIX}")
 
 
+def _check_growth(path: Path, expected: int) -> None:
+    """Refuse a small file that would fill the memory."""
+    size = path.stat().st_size
+    if path.suffix == ".gz" and expected > max(_BOMB_BYTES, MAX_GROWTH * size):
+        raise DataError(
+            f"{path}: {size} bytes would grow to {expected}, as no images do; {_FIX}, or unpack it"
+        )
+
+
 def _read_exactly(path: Path, stream: BinaryIO, expected: int, sizes: list[int]) -> bytearray:
     """Read in pieces, so that memory grows with what is there, not with what the header claims."""
-    pieces, size = [], 0
-    while size <= expected and (piece := stream.read(min(_CHUNK, expected + 1 - size))):
-        pieces.append(piece)
-        size += len(piece)
-    if size != expected:
-        found = f"only {size}" if size < expected else "more"
+    payload = bytearray()
+    while len(payload) <= expected and (
+        piece := stream.read(min(_CHUNK, expected + 1 - len(payload)))
+    ):
+        payload += piece
+    if len(payload) != expected:
+        found = f"only {len(payload)}" if len(payload) < expected else "more"
         raise DataError(
             f"{path}: the header promises {_shape(sizes)} = {expected} values but the file holds "
             f"{found}; {_FIX}"
         )
-    return bytearray().join(pieces)
+    return payload
 
 
 def _shape(sizes: list[int]) -> str:

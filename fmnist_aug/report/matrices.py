@@ -153,7 +153,7 @@ def _difference(
         rows.append((names[true], tuple(cells)))
     return Matrix(
         f"{clean(a)} − {clean(b)}",
-        f"{note}; blue better, orange worse.",
+        f"{note}; blue is better.",
         known.index(a) if opens else None,
         known.index(b) if opens else None,
         tuple(names[label] for label in shown),

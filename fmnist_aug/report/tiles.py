@@ -90,7 +90,7 @@ def hard_tiles(
             Picture(
                 data_address(image_png(test.images[image.index])),
                 f"Test image {image.index}, labelled {true}, rival {rival}, {often}",
-                f"label {true}\nrival {rival}\nimage {image.index} · {often}",
+                f"label {true}\nrival {rival}\nimage {image.index}\n{often}",
             )
         )
     return tuple(tiles)

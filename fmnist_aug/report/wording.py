@@ -34,6 +34,19 @@ def clean(text: object) -> str:
     return " ".join("".join(visible).split())
 
 
+def plain(text: object) -> str:
+    r"""``text`` as `clean` makes it, but lines and spaces stay as they are.
+
+    >>> plain("\x1b[31mred\x1b[0m\n  shirt")
+    'red\n  shirt'
+    """
+    return "".join(
+        character
+        for character in _TERMINAL_CODES.sub("", str(text))
+        if character == "\n" or not unicodedata.category(character).startswith("C")
+    )
+
+
 def shorten(text: str, length: int) -> str:
     """``text`` cut to ``length`` characters, with an ellipsis if anything was cut.
 

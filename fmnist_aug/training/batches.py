@@ -49,6 +49,7 @@ class Batches:
     """The sampler's endless stream of draws, cut into batches, normalised and augmented.
 
     After ``all_until`` steps each batch holds the hardest of more draws, if the plan says so.
+    Several processes each yield their ``share`` of every batch.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Batches:
         device: torch.device,
         *,
         all_until: int = 0,
+        share: slice = slice(None),  # a slice never changes
     ) -> None:
         self.images = torch.from_numpy(dataset.images).permute(0, 3, 1, 2).to(device)
         self.labels = torch.from_numpy(dataset.labels).to(device)
@@ -75,6 +77,7 @@ class Batches:
         self.device = device
         self.candidates = round(batch_size / sampler.plan.keep)
         self.all_until = all_until
+        self.share = share
         self.hard = HardExamples(len(dataset), device)
         self.num_classes = dataset.num_classes
         self.partners = targeted.mix and Partners(
@@ -98,6 +101,7 @@ class Batches:
                 chosen = self.hard.choose(where, self.batch_size)
                 where, copies = where[chosen], copies[chosen]
                 epochs = self.hard.visits[where]
+            where, copies, epochs = where[self.share], copies[self.share], epochs[self.share]
             images = self._augment(where, copies, epochs)
             targets = self.labels[where]
             if self.partners:

@@ -27,6 +27,7 @@ from fmnist_aug.models import create_model
 from fmnist_aug.plan import ConfusionPlan
 from fmnist_aug.training.batches import Batches, make_sampler
 from fmnist_aug.training.curve import LearningCurve
+from fmnist_aug.training.distributed import Processes
 from fmnist_aug.training.hardware import Hardware, choose_hardware
 from fmnist_aug.training.memory import keep_freed_memory
 from fmnist_aug.training.optimizers import make_optimizers, set_learning_rates
@@ -67,6 +68,7 @@ def train_model(
     hardware: Hardware | None = None,
     state_path: Path | None = None,
     on_progress: Callable[[TrainProgress], None] | None = None,
+    processes: Processes | None = None,
 ) -> TrainedModel:
     """Train a network on a data set, drawing and augmenting as the plan says.
 
@@ -80,14 +82,17 @@ def train_model(
         state_path: file in which the state is kept at epoch boundaries, and from which the
             training goes on if it is there; removed by the caller.
         on_progress: called about twice a second.
+        processes: who trains this network together; this process alone by default.
 
     Raises:
         DataError: a test split, or fewer than two classes.
         TrainingError: the loss is no longer finite.
         RunFolderError: the state can't be written.
+        UsageError: the batches are too small to be shared by the processes.
     """
     require_training_data(dataset, "training")
     check_classes(dataset)
+    processes = processes or Processes()
     hardware = hardware or choose_hardware()
     device = torch.device(hardware.device)
     if device.type == "cpu":
@@ -96,6 +101,7 @@ def train_model(
     plan = plan or ConfusionPlan.empty(dataset.class_names)
     header = _header(dataset, settings)
     batch_size = settings.batch_for(len(dataset))
+    processes.check_batch(batch_size)
     steps = settings.steps_for(len(dataset))
     steps_per_epoch = max(1, len(dataset) // batch_size)
     all_until = round(plan.keep_after * steps_per_epoch)
@@ -122,6 +128,7 @@ def train_model(
             header,
             device,
             all_until=all_until,
+            share=processes.share,
         )
         curve = LearningCurve(steps, batch_size, len(dataset), device)
         state = TrainingState(model, make_optimizers(model, settings), batches.hard, curve)
@@ -140,16 +147,24 @@ def train_model(
         scaler = torch.amp.GradScaler(enabled=hardware.precision == "fp16")
         started = time.perf_counter() - state.seconds
         model.train()
+        network = processes.wrap(model)
         for inputs, targets, indices in batches.stream(state.step, steps):
             if state.step % steps_per_epoch == 0:
                 # a resumed run draws the same dropout masks as an unbroken one
-                torch.manual_seed(seed * 1_000_003 + state.step)
+                torch.manual_seed(seed * 1_000_003 + state.step + (processes.rank << 40))
             set_learning_rates(state.optimizers, state.step / steps, settings.warmup)
-            loss, logits = _train_step(state, inputs, targets, settings, hardware, scaler)
+            weight = processes.weight(len(targets), batch_size)
+            loss, logits = _train_step(
+                state, network, inputs, targets, weight, settings, hardware, scaler
+            )
             labels = batches.labels[indices]
             correct = (logits.argmax(dim=1) == labels).sum()
             if plan.keep < 1:
-                batches.hard.record(indices, F.cross_entropy(logits, labels, reduction="none"))
+                losses = F.cross_entropy(logits, labels, reduction="none")
+                batches.hard.record(
+                    *(processes.gather(values, batch_size) for values in (indices, losses))
+                )
+            loss, correct = processes.sum(loss) / processes.count, processes.sum(correct)
             state.step += 1
             progress.add(loss, correct)
             curve.add(state.step, loss, correct)
@@ -161,10 +176,12 @@ def train_model(
                     f"rate {rate:.4g}, seed {seed}); lower the learning rate or use "
                     "--precision fp32"
                 )
-            if boundary and state.step < steps and state_path is not None:
+            if boundary and state.step < steps and state_path is not None and not processes.rank:
                 state.seconds = time.perf_counter() - started
                 save_state(state_path, state, identity)
         seconds = time.perf_counter() - started
+    if not all(bool(torch.isfinite(value).all()) for value in model.state_dict().values()):
+        raise TrainingError(f"the last step of {steps} left weights that are not finite")
     return TrainedModel(
         Classifier(model, header, hardware.device),
         steps,
@@ -189,17 +206,19 @@ def check_classes(dataset: ImageDataset) -> None:
 
 def _train_step(
     state: TrainingState,
+    network: Callable[[Tensor], Tensor],
     inputs: Tensor,
     targets: Tensor,
+    weight: float,
     settings: TrainSettings,
     hardware: Hardware,
     scaler: Any,
 ) -> tuple[Tensor, Tensor]:
     dtype = hardware.autocast_dtype
     with torch.autocast(hardware.device, dtype, enabled=dtype is not None):
-        logits = state.model(inputs)
+        logits = network(inputs)
     logits = logits.float()
-    loss = F.cross_entropy(logits, targets, label_smoothing=settings.label_smoothing)
+    loss = F.cross_entropy(logits, targets, label_smoothing=settings.label_smoothing) * weight
     for optimizer in state.optimizers:
         optimizer.zero_grad(set_to_none=True)
     scaler.scale(loss).backward()

@@ -84,13 +84,14 @@ class Preset:
 
 FAST = TrainSettings(
     model="fast-cnn",
-    epochs=4,
+    epochs=5,
     batch_size=192,
     optimizer="muon",
     learning_rate=0.16,
     muon_learning_rate=0.05,
 )
-"""Chosen on 10,000 held-out training images of Fashion-MNIST."""
+"""Network, rates and batch size were chosen on 10,000 held-out training images of Fashion-MNIST,
+the length by the time that a comparison may take."""
 
 DEFAULT_PRESET = "fast"
 PRESETS = {

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fmnist_aug.classifier import read_tensors, write_tensors
 from fmnist_aug.errors import CheckpointError
@@ -55,12 +56,33 @@ def load_state(path: Path | None, state: TrainingState, identity: dict[str, Any]
     except CheckpointError:
         return
     # compared as JSON, in which tuples have become lists
-    if (
-        kind != "training-state"
-        or "curve" not in header
-        or header["identity"] != _as_json(identity)
-    ):
+    if kind != "training-state" or not isinstance(header, dict):
         return
+    if header.get("identity") != _as_json(identity):
+        return
+    optimizers = [optimizer.state_dict() for optimizer in state.optimizers]
+    hard = state.hard.losses, state.hard.visits
+    fresh = copy.deepcopy((state.model.state_dict(), hard, optimizers, state.curve.state_dict()))
+    try:
+        _load(state, tensors, header)
+    except (LookupError, TypeError, ValueError, RuntimeError):
+        state.model.load_state_dict(fresh[0])
+        for values, kept in zip(hard, fresh[1], strict=True):
+            values.copy_(kept)
+        for optimizer, content in zip(state.optimizers, fresh[2], strict=True):
+            optimizer.load_state_dict(content)
+        state.curve.load_state_dict(fresh[3])
+        state.step, state.seconds = 0, 0.0
+
+
+def _load(state: TrainingState, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+    step, seconds = header["step"], float(header["seconds"])
+    if type(step) is not int or step < 0 or not seconds >= 0:
+        raise ValueError(f"{step} steps in {seconds} s")
+    # losses are infinite for images that were not drawn yet
+    weights = [value for name, value in tensors.items() if name != "hard.losses"]
+    if not all(bool(torch.isfinite(value).all()) for value in weights):
+        raise ValueError("values that are not finite")
     state.model.load_state_dict(
         {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}
     )
@@ -75,7 +97,7 @@ def load_state(path: Path | None, state: TrainingState, identity: dict[str, Any]
                 content["state"].setdefault(int(part[2]), {})[part[3]] = value
         optimizer.load_state_dict(content)
     state.curve.load_state_dict(header["curve"])
-    state.step, state.seconds = header["step"], header["seconds"]
+    state.step, state.seconds = step, seconds
 
 
 def _as_json(value: Any) -> Any:

@@ -1,0 +1,48 @@
+"""Prints the tables of the README: python examples/readme_tables.py results.json."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def accuracy_table(results: dict[str, Any]) -> str:
+    """One row a run and the average, in %, then the mislabels around the classes in focus."""
+    arms = list(results["arms"])
+    runs = {(run["arm"], run["seed"]): run for run in results["runs"]}
+    seeds = sorted({seed for _, seed in runs})
+    rows = [("test", *arms), ("---",) * (len(arms) + 1)]
+    for number, seed in enumerate(seeds, 1):
+        rows.append((str(number), *(_percent(runs[arm, seed]["test_accuracy"]) for arm in arms)))
+    rows.append(("average", *(_percent(results["arms"][arm]["mean"]) for arm in arms)))
+    if results["runs"][0]["focus"]["classes"]:
+        rows.append(("mislabels in focus", *(_focus(results["arms"][arm]) for arm in arms)))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def contrast_lines(results: dict[str, Any]) -> list[str]:
+    """Each difference with its interval and verdict, in points."""
+    lines = []
+    for item in results["contrasts"]:
+        low, high = (100 * value for value in item["ci95"])
+        lines.append(
+            f"{item['a']} − {item['b']}: {100 * item['difference']:+.2f} points "
+            f"(95 % interval {low:+.2f} … {high:+.2f}): {item['verdict']}"
+        )
+    return lines
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.2f}"
+
+
+def _focus(arm: dict[str, Any]) -> str:
+    count = arm["focus_missed_mean"] + arm["focus_claimed_mean"]
+    return f"{count:.0f} ({100 * arm['focus_share_of_errors']:.0f} % of all)"
+
+
+if __name__ == "__main__":
+    found = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    print(accuracy_table(found), *contrast_lines(found), sep="\n")

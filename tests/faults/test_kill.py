@@ -1,0 +1,25 @@
+"""kill -9 at random moments of a comparison; FMNIST_AUG_KILL_ROUNDS sets how many."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROUNDS = int(os.environ.get("FMNIST_AUG_KILL_ROUNDS", "3"))
+PROGRAM = Path(__file__).parents[2] / "examples" / "kill_rounds.py"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_results_are_the_same_however_often_a_comparison_is_killed():
+    done = subprocess.run(
+        [sys.executable, str(PROGRAM), "--rounds", str(ROUNDS)],
+        capture_output=True,
+        text=True,
+        timeout=120 + 60 * ROUNDS,
+        # a process that is forked must not have used threads
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{ROUNDS} kills")
