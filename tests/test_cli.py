@@ -95,6 +95,10 @@ LIGHT = {
     "ipaddress",
     "ntpath",
     "math",
+    "signal",
+    "unicodedata",
+    "difflib",  # click's own, for -h
+    "heapq",
 }
 
 

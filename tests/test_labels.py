@@ -1,3 +1,5 @@
+import gzip
+
 import numpy as np
 import pytest
 import torch
@@ -80,8 +82,13 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_real_data_sets_and_what_wraps_them(folder):
-    mnist = tv.MNIST(PACKAGED_ROOT, train=False)
+def test_real_data_sets_and_what_wraps_them(folder, tmp_path_factory):
+    root = tmp_path_factory.mktemp("torchvision")
+    for path in (PACKAGED_ROOT / "MNIST").glob("raw/*.gz"):  # torchvision wants them unpacked
+        unpacked = root / "MNIST" / "raw" / path.stem
+        unpacked.parent.mkdir(parents=True, exist_ok=True)
+        unpacked.write_bytes(gzip.decompress(path.read_bytes()))
+    mnist = tv.MNIST(root, train=False)
     pictures = tv.ImageFolder(folder)
     assert (find_labels(mnist) == mnist.targets.numpy()).all()
     assert find_labels(pictures).tolist() == [0, 0, 0, 1, 1]

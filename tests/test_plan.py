@@ -233,7 +233,7 @@ class Decoder:
         self.__dict__.update(attributes)
 
     def __len__(self):
-        return 4
+        return len(next(iter(self.__dict__.values()), []))
 
     def __getitem__(self, index):
         raise AssertionError("an image was decoded")

@@ -17,11 +17,12 @@ def plan_with(train, policy):
 def test_each_augmentation_is_shown_alone_and_then_all_together(train):
     found = augmented_samples(train, plan_with(train, "buttons"), [0, 6], copies=4)
     captions = [caption for caption, _ in found]
-    assert len(found) == 2 * 4
+    assert len(found) == 2 * 5
     assert captions[0].startswith("T-shirt/top, all draws: mirror")
     assert captions[1:3] == ["T-shirt/top, affine alone", "T-shirt/top, brightness contrast alone"]
-    assert captions[3].startswith("T-shirt/top, extra draws: mirror")
-    assert captions[4].startswith("Shirt, ")
+    assert captions[3] == "T-shirt/top, sharpen alone"
+    assert captions[4].startswith("T-shirt/top, extra draws: mirror")
+    assert captions[5].startswith("Shirt, ")
     for _, stack in found:
         assert stack.shape == (5, 28, 28, 1)
         assert stack.dtype == np.uint8
@@ -29,7 +30,7 @@ def test_each_augmentation_is_shown_alone_and_then_all_together(train):
     mirrored = [original, original[:, ::-1]]
     for image in found[0][1]:
         assert any(np.array_equal(image, one) for one in mirrored)
-    assert all(np.array_equal(stack[0], original) for _, stack in found[:4])
+    assert all(np.array_equal(stack[0], original) for _, stack in found[:5])
     assert not np.array_equal(found[2][1][1], original)
 
 

@@ -284,7 +284,8 @@ def test_orthogonalised_matrices_have_singular_values_near_one():
 
 @pytest.fixture(scope="module")
 def trained(slice_of_fashion):
-    return train_model(slice_of_fashion, dataclasses.replace(SHORT, epochs=0.5), hardware=CPU)
+    settings = dataclasses.replace(SHORT, epochs=0.5, test_time_shift=True)
+    return train_model(slice_of_fashion, settings, hardware=CPU)
 
 
 def test_a_checkpoint_predicts_as_the_classifier_did(trained, slice_of_fashion, tmp_path):

@@ -19,7 +19,7 @@ from fmnist_aug.cli.options import (
     tracker_options,
     training_options,
 )
-from fmnist_aug.report.wording import clean, plain
+from fmnist_aug.text import clean, plain
 
 if TYPE_CHECKING:
     from fmnist_aug.comparison.probe import Probe

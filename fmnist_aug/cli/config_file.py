@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,6 +46,8 @@ def _read_defaults(context: click.Context, option: click.Parameter, path: str | 
 
 
 def _read(path: Path) -> dict[str, Any]:
+    import tomllib
+
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -89,6 +89,8 @@ def _checked(path: str, key: str, value: Any, option: click.Option, context: cli
 
 
 def _unknown(path: str, key: str, known: list[str]) -> str:
+    import difflib
+
     near = difflib.get_close_matches(key.replace("_", "-"), known, 1)
     hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
     return f"{path}: unknown key {key!r}; {hint}"

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from fmnist_aug.cli.options import debug_option
-from fmnist_aug.report.wording import clean, plain
+from fmnist_aug.text import clean, plain
 
 _dataset = click.option(
     "--dataset", default="fashion-mnist", metavar="NAME|PATH", help="As for compare."

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from fmnist_aug.cli.config_file import config_option
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 Command = Callable[..., Any]
 
@@ -149,6 +151,8 @@ def complete_dataset(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Named data sets that begin so, or else folders."""
+    from click.shell_completion import CompletionItem
+
     names = [CompletionItem(name) for name in DATASETS if name.startswith(incomplete)]
     return names or [CompletionItem(incomplete, type="dir")]
 

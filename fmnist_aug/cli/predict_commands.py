@@ -148,7 +148,7 @@ def _print(classifier: Classifier, predictions: list[Prediction]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from fmnist_aug.report.wording import clean
+    from fmnist_aug.text import clean
 
     measured = classifier.header.confusion_report is not None
     table = Table("picture", "class", "or else", *(["often confused with"] if measured else []))

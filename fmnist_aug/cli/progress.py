@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from fmnist_aug.cli.overall import OverallProgress
-from fmnist_aug.report.wording import plain
+from fmnist_aug.text import plain
 
 if TYPE_CHECKING:
     from fmnist_aug.comparison import ComparisonProgress

@@ -36,12 +36,6 @@ CONTRASTS = (
 """The differences that are reported, a − b: what augmenting does, what targeting does on top, and
 which part of targeting does it."""
 
-ARTEFACT_WARNING = (
-    "augment-only augments the planned classes and no others, so the network can tell them by the "
-    "traces of the augmentation, and may take clean test images for other classes."
-)
-"""To be shown wherever the arm augment-only is."""
-
 
 def base_augmentation(dataset: ImageDataset) -> Policy:
     """The augmentation of all draws that the data set's card allows for."""

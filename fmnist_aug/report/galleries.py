@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from fmnist_aug.data.dataset import ImageDataset
 from fmnist_aug.errors import DataError
 from fmnist_aug.report.canvas import LIGHT, Theme, draw
-from fmnist_aug.report.wording import clean, shorten
+from fmnist_aug.report.wording import shorten
+from fmnist_aug.text import clean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

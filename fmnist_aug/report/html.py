@@ -25,7 +25,8 @@ from fmnist_aug.report.tiles import (
     hard_tiles,
     sample_strips,
 )
-from fmnist_aug.report.wording import clean, interval, number, percent, plural
+from fmnist_aug.report.wording import interval, number, percent, plural
+from fmnist_aug.text import clean
 
 OPEN_ROWS = 24
 """Tables with more rows than this are folded until asked for."""

@@ -19,7 +19,8 @@ from fmnist_aug.report.summary import (
     runs_of,
     summed_confusion,
 )
-from fmnist_aug.report.wording import clean, number, plural
+from fmnist_aug.report.wording import number, plural
+from fmnist_aug.text import clean
 
 MOST_SHOWN = 20
 """Tables of more classes show those that most confusions are of."""

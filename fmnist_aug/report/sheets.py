@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from fmnist_aug.confusion import ConfusionReport
 from fmnist_aug.errors import DataError
 from fmnist_aug.report.canvas import LIGHT, Theme, draw
-from fmnist_aug.report.wording import clean, shorten
+from fmnist_aug.report.wording import shorten
+from fmnist_aug.text import clean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

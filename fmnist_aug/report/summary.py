@@ -8,16 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fmnist_aug.report.wording import (
-    clean,
-    interval,
-    join_names,
-    number,
-    p_value,
-    percent,
-    plural,
-    points,
-)
+from fmnist_aug.report.wording import interval, join_names, number, p_value, percent, plural, points
+from fmnist_aug.text import clean
 
 Results = dict[str, Any]
 """A comparison's results as `results.json` holds them (schema 1)."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fmnist_aug.comparison.arms import ARTEFACT_WARNING
 from fmnist_aug.report.summary import (
     Results,
     arm_names,
@@ -23,14 +22,15 @@ from fmnist_aug.report.summary import (
     seeds,
 )
 from fmnist_aug.report.wording import (
+    ARTEFACT_WARNING,
     NOTHING,
-    clean,
     interval,
     number,
     p_value,
     percent,
     points,
 )
+from fmnist_aug.text import clean
 
 if TYPE_CHECKING:
     from rich.console import Console

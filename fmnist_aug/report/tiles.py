@@ -13,7 +13,8 @@ from fmnist_aug.data.dataset import ImageDataset
 from fmnist_aug.report import summary
 from fmnist_aug.report.galleries import Mislabelled, image_png, strip_png
 from fmnist_aug.report.hard_images import HardImage
-from fmnist_aug.report.wording import clean, percent, plural
+from fmnist_aug.report.wording import percent, plural
+from fmnist_aug.text import clean
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from PIL import Image
 from fmnist_aug import ConfusionPlan, ConfusionReport, load_dataset
 from fmnist_aug.comparison.folder import ComparisonFolder
 from fmnist_aug.comparison.results import run_figures, runs_csv
-from fmnist_aug.report.wording import clean, plain
+from fmnist_aug.text import clean, plain
 
 HOSTILE = (
     "<script>alert(1)</script>",
