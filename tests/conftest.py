@@ -1,6 +1,9 @@
 import os
+import signal
 import socket
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background job
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores; their children inherit this
     os.environ["OMP_NUM_THREADS"] = "1"
 
