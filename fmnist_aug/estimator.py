@@ -145,7 +145,8 @@ class TargetedAugmentationClassifier(ClassifierMixin, BaseEstimator):  # type: i
             X: images of the size that it was trained on, or as flat rows.
         """
         check_is_fitted(self)
-        if np.ndim(X) > 2:  # validate_data takes the second axis alone for the features
+        X = X if hasattr(X, "ndim") else np.asarray(X)
+        if X.ndim > 2:  # validate_data takes the second axis alone for the features
             images: NDArray[Any] = np.asarray(check_array(X, allow_nd=True, dtype="numeric"))
             form = self._form or ()
             if images.shape[1:] not in (form, form[:2] if form[2:] == (1,) else form):

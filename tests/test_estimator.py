@@ -27,7 +27,15 @@ def fitted():
     return make(epochs=4, pairs="T-shirt/top:Shirt", flip=True).fit(SHIRTS.images, names)
 
 
-@parametrize_with_checks([make(epochs=5)])
+EXPECTED_FAILURES = {
+    "check_methods_subset_invariance": "in batches of another size convolutions add up in another "
+    "order, so probabilities differ in the last bits of float32, more than this check's 1e-7"
+}
+
+
+@parametrize_with_checks(
+    [make(epochs=5)], expected_failed_checks=lambda estimator: EXPECTED_FAILURES
+)
 def test_scikit_learns_own_checks(estimator, check):
     check(estimator)
 

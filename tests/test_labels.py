@@ -6,7 +6,7 @@ from PIL import Image
 from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset, random_split
 
 from fmnist_aug import AugmentationSampler, AugmentedDataset, ConfusionPlan
-from fmnist_aug.data.named import PACKAGED_ROOT
+from fmnist_aug.data import load_dataset, write_idx_folder
 from fmnist_aug.errors import DataError
 from fmnist_aug.labels import find_labels
 
@@ -80,8 +80,12 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_real_data_sets_and_what_wraps_them(folder):
-    mnist = tv.MNIST(PACKAGED_ROOT, train=False)
+def test_real_data_sets_and_what_wraps_them(folder, tmp_path_factory):
+    root = tmp_path_factory.mktemp("root")
+    for split in ("train", "test"):  # torchvision asks for all four files
+        part = load_dataset("mnist", split).subset(np.arange(5))
+        write_idx_folder(part, root / "MNIST" / "raw")
+    mnist = tv.MNIST(root, train=False)
     pictures = tv.ImageFolder(folder)
     assert (find_labels(mnist) == mnist.targets.numpy()).all()
     assert find_labels(pictures).tolist() == [0, 0, 0, 1, 1]
