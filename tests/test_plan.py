@@ -232,6 +232,9 @@ class Decoder:
     def __init__(self, **attributes):
         self.__dict__.update(attributes)
 
+    def __len__(self):
+        return len(next(iter(self.__dict__.values()), []))
+
     def __getitem__(self, index):
         raise AssertionError("an image was decoded")
 
