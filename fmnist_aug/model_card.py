@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -142,7 +143,7 @@ def _numbers(values: tuple[float, ...]) -> str:
 
 def _escape(value: object) -> str:
     """Class names come from folder names: nothing in them may act as Markdown or HTML."""
-    text = " ".join(str(value).split())
-    for character in "\\|<>[]*_#":
+    text = html.escape(" ".join(str(value).split()), quote=False)
+    for character in "\\|[]*_#":
         text = text.replace(character, f"\\{character}")
     return text
