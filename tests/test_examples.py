@@ -81,11 +81,14 @@ def test_the_notebook_runs_in_a_kernel(tmp_path):
         output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", [])
     ]
     assert any("with the plan" in text for text in texts)
-    assert not any(
-        output.get("name") == "stderr"
+    complaints = [
+        output["text"]
         for cell in notebook.cells
         for output in cell.get("outputs", [])
-    )
+        # what tqdm says of missing widgets depends on what else is installed
+        if output.get("name") == "stderr" and "TqdmWarning" not in output["text"]
+    ]
+    assert not complaints
 
 
 @pytest.mark.parametrize("arm", ["train", "targeted"])
