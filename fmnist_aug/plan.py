@@ -24,7 +24,7 @@ of the augmentation don't tell the network the class."""
 MAX_PAIRS = 3
 KEEP = 0.5
 """Share of the draws that is trained on: chosen on 10,000 held-out training images of Fashion-MNIST
-from 0.35, 0.4, 0.5 and 1 (``examples/results/fast.jsonl``)."""
+from 0.35, 0.5 and 1."""
 MAX_EXTRA_DRAWS = 1000
 """Extra draws per image and epoch that a plan may ask for; more is a slip of the pen."""
 _PAIR_COUNTS = ("first", "second", "first_as_second", "second_as_first")
