@@ -13,6 +13,7 @@ from fmnist_aug.training import (
     Hardware,
     TrainSettings,
     choose_hardware,
+    default_preset,
     measure,
     measure_precision,
     train_model,
@@ -266,8 +267,14 @@ def test_measuring_times_each_precision_on_real_steps(slice_of_fashion, monkeypa
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_the_default_preset_follows_from_the_machine():
+    assert default_preset(Hardware("cpu", "fp32")) == "light"
+    assert default_preset(Hardware("cpu", "bf16")) == default_preset(Hardware("cuda", "bf16"))
+    assert default_preset(Hardware("cpu", "bf16")) == "fast"
+
+
 def test_presets_are_complete_and_settings_are_checked():
-    assert set(PRESETS) == {"smoke", "fast", "original"}
+    assert set(PRESETS) == {"smoke", "fast", "light", "original"}
     with pytest.raises(UsageError, match="epochs"):
         TrainSettings(model="fast-cnn", epochs=0)
     assert SHORT.batch_for(10) == 2

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Command = Callable[..., Any]
 
-PRESETS = ("smoke", "fast", "original")
+PRESETS = ("smoke", "fast", "light", "original")
 MODELS = ("baseline-cnn", "fast-cnn")
 ARMS = (
     "baseline",
@@ -80,7 +80,7 @@ def training_options(function: Command) -> Command:
         click.option(
             "--preset",
             type=click.Choice(PRESETS),
-            help="Settings.  [default: fast]",
+            help="Settings.  [default: fast on GPUs and on CPUs that compute bf16, else light]",
         ),
         click.option(
             "--model", type=click.Choice(MODELS), help="Network.  [default: the preset's]"

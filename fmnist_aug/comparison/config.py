@@ -15,11 +15,11 @@ from fmnist_aug.errors import UsageError
 from fmnist_aug.models import MODELS
 from fmnist_aug.plan import ConfusionPlan, parse_pairs
 from fmnist_aug.training import (
-    DEFAULT_PRESET,
     Hardware,
     Measured,
     TrainSettings,
     choose_hardware,
+    default_preset,
     get_preset,
     measure_precision,
 )
@@ -106,7 +106,8 @@ def resolve_config(
         UsageError: an argument that can't be used, named in the message.
     """
     hardware = choose_hardware(device, precision)
-    chosen = get_preset(preset or DEFAULT_PRESET)
+    by_rule = choose_hardware(device) if precision == "measure" else hardware
+    chosen = get_preset(preset or default_preset(by_rule))
     settings = chosen.settings
     if model is not None:
         if model not in MODELS:

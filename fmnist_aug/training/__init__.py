@@ -5,15 +5,14 @@ from fmnist_aug.training.hardware import Hardware, choose_hardware
 from fmnist_aug.training.measure import Measured, measure_precision
 from fmnist_aug.training.progress import TrainProgress
 from fmnist_aug.training.settings import (
-    DEFAULT_PRESET,
     PRESETS,
     Preset,
     TrainSettings,
+    default_preset,
     get_preset,
 )
 
 __all__ = [
-    "DEFAULT_PRESET",
     "PRESETS",
     "Hardware",
     "Measured",
@@ -23,6 +22,7 @@ __all__ = [
     "TrainedModel",
     "check_classes",
     "choose_hardware",
+    "default_preset",
     "get_preset",
     "measure_precision",
     "train_model",
