@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fmnist_aug.augment.policies import Policy
 from fmnist_aug.comparison.arms import base_augmentation
 from fmnist_aug.comparison.config import ComparisonConfig, resolve_config, settle_precision
 from fmnist_aug.comparison.environment import describe_environment
@@ -26,7 +27,7 @@ from fmnist_aug.comparison.jobs import (
     use_threads,
 )
 from fmnist_aug.comparison.plan_files import check_plan, load_plan
-from fmnist_aug.comparison.probe import make_plan, measure_confusions
+from fmnist_aug.comparison.probe import Probe, make_plan, measure_confusions
 from fmnist_aug.comparison.results import (
     SCHEMA,
     arm_figures,
@@ -196,6 +197,27 @@ def _settle(
     return config, dataclasses.asdict(measured) if measured else None
 
 
+def _train_probe(
+    train: ImageDataset,
+    config: ComparisonConfig,
+    base: Policy,
+    state_path: Path,
+    _: Run,
+    on_progress: Callable[[TrainProgress], None],
+) -> Probe:
+    return measure_confusions(
+        train,
+        config.settings,
+        epochs=config.probe_epochs,
+        base=base,
+        held_out=config.held_out,
+        seed=config.seed,
+        hardware=config.hardware,
+        state_path=state_path,
+        on_progress=on_progress,
+    )
+
+
 class _Comparing:
     """One comparison under way."""
 
@@ -253,21 +275,7 @@ class _Comparing:
             self._tell("plan", plan=config.plan)
             return kept
         if kept is None:
-            self._tell("probe", arm="probe", seed=config.seed)
-            state_path = self.folder.state("probe", config.seed)
-            found = measure_confusions(
-                self.train,
-                config.settings,
-                epochs=config.probe_epochs,
-                base=self.base,
-                held_out=config.held_out,
-                seed=config.seed,
-                hardware=config.hardware,
-                state_path=state_path,
-                on_progress=lambda training: self._tell(
-                    "probe", arm="probe", seed=config.seed, training=training
-                ),
-            )
+            found = self._probe()
             plan = make_plan(found, self.train, config.pairs, config.policy)
             probe = {
                 "held_out_images": found.confusions.total,
@@ -280,6 +288,27 @@ class _Comparing:
         self.done += 1
         self._tell("plan", plan=kept[0])
         return kept
+
+    def _probe(self) -> Probe:
+        config, found = self.config, list[Probe]()
+        run = Run("probe", config.seed)
+        self._tell("probe", **run._asdict())
+        train_runs(
+            functools.partial(
+                _train_probe, self.train, config, self.base, self.folder.state(*run).resolve()
+            ),
+            [run],
+            # it runs alone, so it gets the threads of a single run
+            Schedule(self.schedule.jobs, make_schedule(None, 1, config.hardware.device).threads),
+            OnRun(
+                progress=lambda _, training: self._tell(
+                    "probe", **run._asdict(), training=training
+                ),
+                finished=lambda _, probe: found.append(probe),
+                again=lambda _: self._tell("again", **run._asdict()),
+            ),
+        )
+        return found[0]
 
     def _runs(self, plan: ConfusionPlan) -> list[dict[str, Any]]:
         """The figures of all runs, arm by arm; those that are not there yet are trained."""

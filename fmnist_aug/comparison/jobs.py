@@ -32,7 +32,7 @@ _SIDE_BY_SIDE = os.name == "posix"
 _FORKS = sys.platform == "linux"
 """macOS libraries don't survive a fork; there each run starts a process from scratch."""
 
-TrainRun = Callable[[Run, Callable[[TrainProgress], None]], dict[str, Any]]
+TrainRun = Callable[[Run, Callable[[TrainProgress], None]], Any]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Schedule:
     """How many runs at a time, and on how many threads each.
 
     Attributes:
-        jobs: runs side by side; 1 means in this process.
+        jobs: runs side by side; 1 means in this process, which otherwise trains nothing itself
+            and stays small.
         threads: of each run, whatever ``jobs`` is: a sum of floats depends on the number of
             threads that share it, so only then is each run the same for any number of jobs.
     """
@@ -54,7 +55,7 @@ class OnRun:
     """What to call as runs go on; always in the thread that called `train_runs`."""
 
     progress: Callable[[Run, TrainProgress], None]
-    finished: Callable[[Run, dict[str, Any]], None]
+    finished: Callable[[Run, Any], None]
     again: Callable[[Run], None]
 
 
@@ -98,8 +99,7 @@ def train_runs(train: TrainRun, runs: Sequence[Run], schedule: Schedule, on_run:
         Exception: what ``train`` raised first; the other runs are stopped, what they have kept
             stays.
     """
-    jobs = min(schedule.jobs, len(runs))
-    if jobs <= 1:
+    if schedule.jobs == 1:
         with use_threads(schedule.threads):
             for run in runs:
                 on_run.finished(run, train(run, functools.partial(on_run.progress, run)))
@@ -107,7 +107,7 @@ def train_runs(train: TrainRun, runs: Sequence[Run], schedule: Schedule, on_run:
     waiting, deaths = deque(runs), Counter[Run]()
     with _Workers(train, schedule.threads) as workers:
         while waiting or workers.busy:
-            while waiting and len(workers.busy) < jobs:
+            while waiting and len(workers.busy) < schedule.jobs:
                 workers.start(waiting.popleft())
             for run, kind, value in workers.events():
                 if kind == "progress":
@@ -220,7 +220,11 @@ class _Workers:
                     [sys.executable, "-c", code],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
-                    env={**os.environ, "OMP_NUM_THREADS": str(self._work[1])},
+                    env={
+                        **os.environ,
+                        "OMP_NUM_THREADS": str(self._work[1]),
+                        "OPENBLAS_NUM_THREADS": "1",  # it would start them at import
+                    },
                 )
             )
         with Connection(os.dup(ours.fileno())) as inputs:
