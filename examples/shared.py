@@ -6,7 +6,7 @@ from fmnist_aug.data import ImageDataset, stratified_slice
 from fmnist_aug.training import get_preset
 
 
-def data_and_plan(size: int = 1000) -> tuple[ImageDataset, ConfusionPlan]:
+def data_and_plan(size: int = 500) -> tuple[ImageDataset, ConfusionPlan]:
     """Some of Fashion-MNIST, and a plan from confusions that a quick probe measures on it."""
     train_set = stratified_slice(load_dataset("fashion-mnist", "train"), size)
     probe = measure_confusions(train_set, get_preset("smoke").settings)

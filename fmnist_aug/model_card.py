@@ -15,8 +15,8 @@ _MOST_PAIRS = 5
 
 
 def card_path(weights: Path) -> Path:
-    """Where the card of a file of weights lies: ``NAME.card.md`` beside it."""
-    return weights.with_suffix(".card.md")
+    """Where the card of a file lies: beside it, ``model.onnx.card.md`` for ``model.onnx``."""
+    return weights.with_name(weights.name + ".card.md")
 
 
 def model_card(

@@ -311,7 +311,8 @@ def test_policies_work_on_any_size(height, width, channels):
         assert found.dtype == np.uint8
 
 
-def test_albumentations_pipelines_of_ones_own_are_taken():
+def test_albumentations_pipelines_of_ones_own_are_taken(monkeypatch):
+    monkeypatch.setenv("NO_ALBUMENTATIONS_UPDATE", "1")  # this may import it first
     import albumentations
 
     pipeline = albumentations.Compose([albumentations.InvertImg(p=1.0)])

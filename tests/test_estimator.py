@@ -34,7 +34,7 @@ EXPECTED_FAILURES = {
 
 
 @parametrize_with_checks(
-    [make(epochs=5)], expected_failed_checks=lambda estimator: EXPECTED_FAILURES
+    [make(epochs=2)], expected_failed_checks=lambda estimator: EXPECTED_FAILURES
 )
 def test_scikit_learns_own_checks(estimator, check):
     check(estimator)

@@ -64,7 +64,7 @@ def test_the_command_writes_the_graph_and_its_card(trained, tmp_path):
     )
     told = json.loads(done.stdout)
     assert told["file"] == str(tmp_path / "model.pt2")
-    card = (tmp_path / "model.card.md").read_text()
+    card = (tmp_path / "model.pt2.card.md").read_text()
     assert card_path(tmp_path / "model.pt2").read_text() == card
     assert trained.header.fingerprint in card
     assert "torch.export.load('model.pt2')" in card

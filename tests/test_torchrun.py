@@ -25,4 +25,4 @@ def test_two_processes_train_one_network_and_one_of_them_writes(small, tmp_path)
     assert told["processes"] == 2
     assert told["test_accuracy"] > 0.3
     names = sorted(found.name for found in tmp_path.iterdir())
-    assert names == ["model.card.md", "model.safetensors"]
+    assert names == ["model.safetensors", "model.safetensors.card.md"]

@@ -145,13 +145,15 @@ def _as_value(path: Path, classifier: Classifier, predictions: list[Prediction])
 
 def _print(classifier: Classifier, predictions: list[Prediction]) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
     from fmnist_aug.text import clean
 
     measured = classifier.header.confusion_report is not None
-    table = Table("picture", "class", "or else", *(["often confused with"] if measured else []))
+    # paths are never cut: they tell the rows apart
+    columns = ["class", "or else", *(["often confused with"] if measured else [])]
+    table = Table(Column("picture", overflow="fold"), *columns)
     for item in predictions:
         best, *others = [f"{clean(name)} {probability:.1%}" for name, probability in item.classes]
         cells = [clean(item.path), best, "\n".join(others)]
