@@ -229,9 +229,14 @@ def _train_step(
 
 
 def _header(dataset: ImageDataset, settings: TrainSettings) -> CheckpointHeader:
-    # summed as whole numbers, so that the order of summation can't matter
-    pixels = dataset.images.reshape(-1, dataset.images.shape[3])
-    counts = [np.bincount(pixels[:, channel], minlength=256) for channel in range(pixels.shape[1])]
+    # whole numbers, so that the order of summation can't matter; a block of images at a time,
+    # because bincount copies what it counts to 8 bytes a pixel
+    images = dataset.images
+    counts = np.zeros((images.shape[3], 256), np.int64)
+    for start in range(0, len(images), 4096):
+        pixels = images[start : start + 4096].reshape(-1, images.shape[3])
+        for channel, count in enumerate(counts):
+            count += np.bincount(pixels[:, channel], minlength=256)
     values = np.arange(256)
     mean = [float((count * values).sum() / count.sum()) for count in counts]
     variance = [
