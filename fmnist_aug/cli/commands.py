@@ -145,7 +145,7 @@ def train(
         trained = train_model(
             train_set,
             config.settings,
-            base=base_augmentation(train_set),
+            base=base_augmentation(train_set, config.settings.augment),
             plan=ConfusionPlan.empty(train_set.class_names, keep=config.keep),
             seed=config.seed,
             hardware=config.hardware,
@@ -412,7 +412,7 @@ def _probe(
     train_set = load_split(config, "train", options["data_dir"])
     check_pairs(config.pairs, train_set.class_names)
     config, _ = settle_precision(config, train_set)
-    base = base_augmentation(train_set)
+    base = base_augmentation(train_set, config.settings.augment)
     with ProgressDisplay(quiet) as display:
         if folds is not None:
             found = measure_out_of_fold(
