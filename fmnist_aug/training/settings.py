@@ -107,6 +107,7 @@ the length by the time that a comparison may take."""
 LIGHT = replace(FAST, epochs=3)
 """Keeps the default comparison within 20 minutes on 2 cores that don't compute bf16."""
 STRONG_CPU = replace(FAST, model="fast-cnn-48", epochs=40, augment="erasing", ema=0.998)
+"""A first guess from what `FAST` taught; to be chosen on held-out training images."""
 STRONG = TrainSettings(
     model="wide-resnet-16-8",
     epochs=120,
@@ -146,7 +147,7 @@ PRESETS = {
         ),
         Preset(
             "strong",
-            "as accurate as about ten minutes a run get on one GPU (not measured)",
+            "as accurate as ten minutes a run get on one large GPU (neither is measured yet)",
             STRONG,
             probe_epochs=20,
             keep=1.0,
