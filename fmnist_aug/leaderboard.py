@@ -84,9 +84,7 @@ def make_leaderboard(folders: Sequence[Path]) -> Leaderboard:
         DataError: a ``results.json`` is not of a comparison.
     """
     entries, left_out = published_entries(), dict[str, str]()
-    names = {
-        load_dataset(name, "test").fingerprint(): name for name in NAMED_DATASETS if folders
-    }
+    names = {load_dataset(name, "test").fingerprint(): name for name in NAMED_DATASETS if folders}
     for folder in folders:
         results = ComparisonFolder(folder).load_results()
         try:

@@ -34,6 +34,7 @@ def config_from(**options: Any) -> ComparisonConfig:
 
 
 def print_values(values: dict[str, Any], as_json: bool) -> None:
+    """Print a command's results, as lines of text or as JSON."""
     if as_json:
         click.echo(json.dumps(values, indent=2, allow_nan=False))
         return

@@ -43,6 +43,9 @@ def leaderboard(folders: tuple[Path, ...], as_json: bool, quiet: bool, debug: bo
         click.echo(f"left out: {clean(folder)}: {reason}", err=True)
 
 
+COMMANDS = (leaderboard,)
+
+
 def _print_entries(dataset: str, entries: list[Entry]) -> None:
     from rich.console import Console
     from rich.table import Table

@@ -133,9 +133,7 @@ def train_model(
         )
         curve = LearningCurve(steps, batch_size, len(dataset), device)
         average = WeightAverage(model, settings.ema) if settings.ema else None
-        state = TrainingState(
-            model, make_optimizers(model, settings), batches.hard, curve, average
-        )
+        state = TrainingState(model, make_optimizers(model, settings), batches.hard, curve, average)
         identity = {
             "settings": asdict(settings),
             "plan": plan.to_dict(),
