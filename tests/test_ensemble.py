@@ -13,7 +13,6 @@ from fmnist_aug.cli.main import cli
 from fmnist_aug.comparison.ensemble import predict_together
 from fmnist_aug.errors import CheckpointError, DataError
 
-
 RUNS = [("uniform", 0), ("uniform", 1), ("targeted", 0), ("targeted", 1)]
 
 
