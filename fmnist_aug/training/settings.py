@@ -93,7 +93,7 @@ FAST = TrainSettings(
 )
 """Network, rates and batch size were chosen on 10,000 held-out training images of Fashion-MNIST,
 the length by the time that a comparison may take."""
-LIGHT = replace(FAST, epochs=3)
+LIGHT = replace(FAST, epochs=2.5)
 """Keeps the default comparison within 20 minutes on 2 cores that don't compute bf16."""
 
 PRESETS = {
