@@ -1,5 +1,8 @@
 import dataclasses
 import json
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -69,6 +72,31 @@ def test_a_search_that_was_stopped_goes_on_to_the_same_plan(train, found, tmp_pa
     assert again == told[-len(again) :]
 
 
+def test_a_search_that_was_killed_goes_on_to_the_same_plan(small, tmp_path):
+    def command(name):
+        line = [sys.executable, "-m", "fmnist_aug", "plan", "--dataset", str(small), "--search"]
+        line += ["--preset", "smoke", "--epochs", "0.3", "--pairs", "0:6", "--trials", "3"]
+        line += ["--device", "cpu", "--precision", "fp32"]
+        line += ["--study", str(tmp_path / f"{name}.db"), "--out", str(tmp_path / f"{name}.json")]
+        return line
+
+    options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    unbroken = subprocess.run(command("unbroken"), check=True, timeout=600, **options).stderr
+    with subprocess.Popen(command("broken"), **options) as killed:
+        for line in killed.stderr:
+            if line.startswith("[1/3]"):  # the second trial has begun, or is about to
+                break
+        time.sleep(0.2)
+        killed.kill()
+    assert not (tmp_path / "broken.json").exists()
+    resumed = subprocess.run(command("broken"), check=True, timeout=600, **options).stderr
+    assert "[1/3]" in unbroken
+    assert "[1/3]" not in resumed, "the first trial was done again"
+    assert "[3/3]" in resumed
+    plans = [(tmp_path / f"{name}.json").read_text() for name in ("unbroken", "broken")]
+    assert plans[0] == plans[1]
+
+
 def test_a_finished_search_trains_nothing_and_another_is_refused(
     train, found, tmp_path, monkeypatch
 ):
@@ -97,8 +125,6 @@ def test_searches_that_make_no_sense_are_refused(train, found, small, tmp_path):
 
 
 def test_without_optuna_the_extra_is_named(train, found, tmp_path, monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UsageError, match=r"fmnist-aug\[search\]"):
         search_plan(train, SETTINGS, found, tmp_path / "study.db", **OPTIONS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import fmnist_aug
@@ -56,4 +57,4 @@ def check_plan(plan: ConfusionPlan, train: ImageDataset) -> None:
             f"the plan is for the classes {', '.join(plan.class_names[:4])}, …, but those of "
             f"{train.card.title} are {', '.join(train.class_names[:4])}, …"
         )
-    AugmentationSampler(train, plan, epochs=1)
+    AugmentationSampler(train, dataclasses.replace(plan, refresh_every=0), epochs=1)

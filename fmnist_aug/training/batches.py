@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -11,32 +13,50 @@ from torch import Tensor
 
 from fmnist_aug.augment.batched import augment_batch
 from fmnist_aug.augment.mixing import Partners, mix_images, soft_labels
-from fmnist_aug.augment.policies import Policy
+from fmnist_aug.augment.policies import Mix, Policy
 from fmnist_aug.augment.random_numbers import draw_keys
 from fmnist_aug.classifier import CheckpointHeader, Normalisation
 from fmnist_aug.data import ImageDataset
 from fmnist_aug.plan import ConfusionPlan
 from fmnist_aug.sampler import AugmentationSampler
+from fmnist_aug.training.refresh import Predict, RefreshedDraws
 from fmnist_aug.training.selection import HardExamples
 
 _TARGETED_SEED = 1 << 32
 """Added to the seed for the targeted policy, so that its draws don't repeat the base policy's."""
+Draws: TypeAlias = AugmentationSampler | RefreshedDraws
 
 
-def make_sampler(
-    dataset: ImageDataset, plan: ConfusionPlan, seed: int, batches: Iterable[int]
-) -> AugmentationSampler:
-    """The sampler of a training, which knows how many of its epochs make up all the batches.
+def make_draws(
+    dataset: ImageDataset,
+    plan: ConfusionPlan,
+    seed: int,
+    batches: Iterable[int],
+    refreshed: list[ConfusionPlan],
+    predict: Predict,
+) -> Draws:
+    """The draws of a training, made for as many epochs as make up all the batches.
 
     Args:
         dataset: the training images.
         plan: the extra draws.
         seed: of the order.
         batches: the number of draws of each batch.
+        refreshed: the plan after each refresh so far, as for `RefreshedDraws`.
+        predict: as for `RefreshedDraws`.
     """
+    draws = sum(batches)
+    sampler = _make_sampler(dataset, dataclasses.replace(plan, refresh_every=0), seed, draws)
+    if not plan.refresh_every:
+        return sampler
+    return RefreshedDraws(dataset, sampler, plan.refresh_every, draws, refreshed, predict)
+
+
+def _make_sampler(
+    dataset: ImageDataset, plan: ConfusionPlan, seed: int, draws: int
+) -> AugmentationSampler:
     if not plan.changes_with_time:
         return AugmentationSampler(dataset, plan, seed=seed)
-    draws = sum(batches)
     epochs = 1
     while True:
         sampler = AugmentationSampler(dataset, plan, seed=seed, epochs=epochs)
@@ -55,7 +75,7 @@ class Batches:
     def __init__(
         self,
         dataset: ImageDataset,
-        sampler: AugmentationSampler,
+        sampler: Draws,
         batch_size: int,
         base: Policy,
         targeted: Policy,
@@ -80,13 +100,7 @@ class Batches:
         self.share = share
         self.hard = HardExamples(len(dataset), device)
         self.num_classes = dataset.num_classes
-        self.partners = targeted.mix and Partners(
-            dataset.labels,
-            dataset.num_classes,
-            [(pair.first, pair.second) for pair in sampler.plan.pairs],
-            targeted.mix.partner,
-            device,
-        )
+        self._partners: tuple[int, Partners] | None = None
 
     def stream(self, first: int, steps: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """The batches ``first`` … ``steps`` − 1: inputs (N, C, H, W), targets, indices (N,).
@@ -104,8 +118,10 @@ class Batches:
             where, copies, epochs = where[self.share], copies[self.share], epochs[self.share]
             images = self._augment(where, copies, epochs)
             targets = self.labels[where]
-            if self.partners:
-                images, targets = self._mix(images, where, copies, epochs)
+            if self.targeted.mix:
+                images, targets = self._mix(
+                    images, where, copies, epochs, self.targeted.mix, self._find_partners()
+                )
             yield self.normalise(images), targets, where
 
     def _draws_before(self, step: int) -> int:
@@ -132,16 +148,39 @@ class Batches:
             images = torch.where((copies > 0)[:, None, None, None], changed, images)
         return images
 
+    def _find_partners(self) -> Partners:
+        """Partners for the plan that is followed now, none of them held back."""
+        plan, refreshes, unseen = self.sampler.plan, 0, None
+        if isinstance(self.sampler, RefreshedDraws):
+            plan, unseen = self.sampler.newest, self.sampler.unseen
+            refreshes = len(self.sampler.plans)
+        if self._partners is None or self._partners[0] != refreshes:
+            assert self.targeted.mix
+            made = Partners(
+                self.labels.cpu().numpy(),
+                self.num_classes,
+                [(pair.first, pair.second) for pair in plan.pairs],
+                self.targeted.mix.partner,
+                self.device,
+                unseen,
+            )
+            self._partners = refreshes, made
+        return self._partners[1]
+
     def _mix(
-        self, images: Tensor, indices: Tensor, copies: Tensor, epochs: Tensor
+        self,
+        images: Tensor,
+        indices: Tensor,
+        copies: Tensor,
+        epochs: Tensor,
+        mix: Mix,
+        choices: Partners,
     ) -> tuple[Tensor, Tensor]:
         """Mix partners into the extra draws; images, and probabilities (N, classes)."""
-        assert self.partners
-        assert self.targeted.mix
         keys = draw_keys(self.seed + _TARGETED_SEED, epochs, indices, copies)
-        partners = self.partners.choose(keys, indices)
+        partners = choices.choose(keys, indices)
         others = self._augment(partners, copies, epochs)
-        mixed, share = mix_images(images, others, self.targeted.mix, keys)
+        mixed, share = mix_images(images, others, mix, keys)
         share = share * (copies > 0)
         images = torch.where((copies > 0)[:, None, None, None], mixed, images)
         own, other = self.labels[indices], self.labels[partners]
