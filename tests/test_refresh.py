@@ -6,6 +6,7 @@ import torch
 
 from fmnist_aug import AugmentationSampler, AugmentedDataset, ConfusionPlan, ConfusionReport
 from fmnist_aug.augment import get_policy
+from fmnist_aug.classifier import read_tensors
 from fmnist_aug.comparison import ARMS, arm_treatment
 from fmnist_aug.data import load_dataset, stratified_slice
 from fmnist_aug.errors import DataError, UsageError
@@ -17,7 +18,7 @@ from fmnist_aug.training.engine import _header
 from fmnist_aug.training.refresh import RefreshedDraws, hold_back, refresh_plan
 
 CPU = Hardware("cpu", "fp32")
-SHORT = TrainSettings(model="fast-cnn", epochs=3, batch_size=50, optimizer="muon")
+SHORT = TrainSettings(model="fast-cnn", epochs=2, batch_size=50, optimizer="muon")
 
 
 def report_of(pairs, names):
@@ -138,46 +139,35 @@ class Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("stop_at", [13, 25])
-def test_a_refreshed_training_repeats_and_goes_on_to_the_same_bits(
-    garments, plan, tmp_path, monkeypatch, stop_at
-):
+def test_a_refreshed_training_goes_on_to_the_same_bits(garments, plan, tmp_path, monkeypatch):
+    monkeypatch.setattr(refresh, "MOST_HELD_BACK", 0.4)
     monkeypatch.setattr(refresh, "HELD_BACK", 0.2)
     monkeypatch.setattr(progress, "_REPORT_SECONDS", 0.0)
-    options = {
-        "plan": dataclasses.replace(plan, keep=0.5),
-        "base": get_policy("flip"),
-        "seed": 3,
-        "hardware": CPU,
-    }
+    options = {"plan": dataclasses.replace(plan, keep=0.5), "seed": 3, "hardware": CPU}
     unbroken = train_model(garments, SHORT, **options)
     assert len(unbroken.refreshed) >= 2
     assert any("held back" in made.source for made in unbroken.refreshed)
-    still = train_model(garments, SHORT, **{**options, "plan": dataclasses.replace(plan, keep=0.5)})
-    assert all(map(torch.equal, weights(still), weights(unbroken)))
     state = tmp_path / "state.safetensors"
 
     def stop(told):
-        if told.step == stop_at:
+        if told.step == 14:
             raise Stop
 
     with pytest.raises(Stop):
         train_model(garments, SHORT, state_path=state, on_progress=stop, **options)
+    assert 0 < len(read_tensors(state)[2]["refreshed"]) < len(unbroken.refreshed)
     seen = []
     resumed = train_model(garments, SHORT, state_path=state, on_progress=seen.append, **options)
     assert seen[0].step > 1, "it began again at the beginning"
     assert resumed.refreshed == unbroken.refreshed
     assert all(map(torch.equal, weights(resumed), weights(unbroken)))
-    fixed = dataclasses.replace(options["plan"], refresh_every=0)
-    other = train_model(garments, SHORT, **{**options, "plan": fixed})
-    assert other.refreshed == ()
-    assert not all(map(torch.equal, weights(other), weights(unbroken)))
 
 
 def test_a_training_too_short_for_a_refresh_holds_nothing_back(garments, plan):
     rare = dataclasses.replace(plan, refresh_every=10)
     once = dataclasses.replace(plan, refresh_every=0)
-    first, second = (train_model(garments, SHORT, plan=p, hardware=CPU) for p in (rare, once))
+    short = dataclasses.replace(SHORT, epochs=0.5)
+    first, second = (train_model(garments, short, plan=p, hardware=CPU) for p in (rare, once))
     assert first.refreshed == ()
     assert all(map(torch.equal, weights(first), weights(second)))
 

@@ -3,14 +3,15 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fmnist_aug import ConfusionPlan, ConfusionReport, compare
 from fmnist_aug.augment import POLICIES
-from fmnist_aug.comparison import search
-from fmnist_aug.comparison.plan_files import load_plan
+from fmnist_aug.comparison import plan_files, search
+from fmnist_aug.comparison.plan_files import check_plan, load_plan
 from fmnist_aug.comparison.probe import Probe
 from fmnist_aug.comparison.search import SPACE, search_plan
 from fmnist_aug.data import load_dataset
@@ -155,6 +156,20 @@ def test_a_comparison_takes_a_plan_from_a_file_and_no_probe(small, found, tmp_pa
         with pytest.raises(DataError):
             compare(small, out=tmp_path / "x", plan=wrong, **options)
     assert not (tmp_path / "x").exists()
+
+
+def test_the_plan_in_the_package_fits_its_data_and_says_where_it_comes_from():
+    plan = load_plan("default", "fashion-mnist")
+    check_plan(plan, load_dataset("fashion-mnist", "train"))
+    assert plan.policy in POLICIES
+    assert (0, 6) in {(pair.first, pair.second) for pair in plan.pairs}
+    path = Path(plan_files.__file__).parents[1] / "plans" / "fashion-mnist.json"
+    origin = json.loads(path.read_text())["provenance"]
+    assert origin["made_by"].startswith("fmnist-aug ")
+    low, high = origin["held_out"]["ci95"]
+    assert low < origin["held_out"]["accuracy"] < high
+    made = ConfusionPlan.from_report(plan.confusions, policy=plan.policy)
+    assert origin["searched"] or made.extra_draws == pytest.approx(plan.extra_draws)
 
 
 def test_plans_that_are_not_there_or_no_plans_are_refused(tmp_path):

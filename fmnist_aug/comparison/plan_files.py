@@ -14,7 +14,7 @@ from fmnist_aug.sampler import AugmentationSampler
 
 DEFAULT = "default"
 _SHIPPED = Path(fmnist_aug.__file__).parent / "plans"
-"""One ``<name of the data set>.json`` each, found by ``fmnist-aug plan --search``."""
+"""One ``<name of the data set>.json`` each; ``provenance`` in it says how it was found."""
 
 
 def load_plan(where: str | Path, dataset: str) -> ConfusionPlan:
