@@ -10,14 +10,14 @@ from click.testing import CliRunner
 from fmnist_aug import ConfusionPlan, load_classifier
 from fmnist_aug.cli.main import cli
 
-COMMON = ["--preset", "smoke", "--epochs", "1.2", "--device", "cpu", "--precision", "fp32", "-q"]
+COMMON = ["--preset", "smoke", "--device", "cpu", "--precision", "fp32", "-q"]
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        ["--search", "--trials", "2"],
-        ["--folds", "2", "--refresh", "1"],
+        ["--epochs", "0.3", "--search", "--trials", "2"],
+        ["--epochs", "1.2", "--folds", "2", "--refresh", "1"],
     ],
     ids=["search", "image-level draws and refresh"],
 )
@@ -31,12 +31,12 @@ def test_noise_in_place_of_the_test_set_changes_neither_plan_nor_weights(
         out = tmp_path / name
         out.mkdir()
         data = shutil.copytree(data, out / "data")  # by one name, which plans mention
-        common = ["--dataset", str(data), *COMMON]
-        options_here = [*options, "--study", str(out / "study.db")]
+        common = ["--dataset", str(data), *COMMON, *options[:2]]
+        planned = ["--pairs", "0:6", *options[2:], "--study", str(out / "study.db")]
         plan = out / "plan.json"
         compared = ["--runs", "1", "--arm", "targeted", "--jobs", "1", "--out", str(out / "runs")]
         for command in (
-            ["plan", *common, "--pairs", "0:6", *options_here, "--out", str(plan)],
+            ["plan", *common, *planned, "--out", str(plan)],
             ["compare", *common, "--plan", str(plan), *compared],
         ):
             assert CliRunner().invoke(cli, command, catch_exceptions=False).exit_code == 0
