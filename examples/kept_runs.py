@@ -74,11 +74,16 @@ class KeptRuns:
             with self.path.open("a") as stream:
                 stream.write(json.dumps(value) + "\n")
             self.runs[arm, seed] = value
-        packed = base64.b64decode(self.runs[arm, seed]["off"])
-        off = np.frombuffer(zlib.decompress(packed), np.uint8)
-        return (self.labels + off) % 256
+        run = self.runs[arm, seed]
+        if "predicted" in run:  # as earlier versions kept them
+            return _unpack(run["predicted"]).astype(np.int64)
+        return (self.labels + _unpack(run["off"])) % 256
 
     def complete_seeds(self, arms: list[str]) -> list[int]:
         """The seeds, ascending, with which all of these arms were trained."""
         seeds = {seed for _, seed in self.runs}
         return sorted(seed for seed in seeds if all((arm, seed) in self.runs for arm in arms))
+
+
+def _unpack(text: str) -> NDArray[np.uint8]:
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8)

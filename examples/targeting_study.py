@@ -47,7 +47,7 @@ def study_plan(config: ComparisonConfig, train: ImageDataset, kept: Path) -> Con
         train,
         config.settings,
         epochs=config.probe_epochs,
-        base=base_augmentation(train),
+        base=base_augmentation(train, config.settings.augment),
         held_out=config.held_out,
         seed=config.seed,
         hardware=config.hardware,
@@ -219,7 +219,7 @@ def main() -> None:
         test.labels,
         {name: environment[name] for name in ("torch", "device_name", "threads", "commit")},
     )
-    base = base_augmentation(train)
+    base = base_augmentation(train, config.settings.augment)
     counts = np.bincount(train.labels, minlength=train.num_classes).tolist()
 
     def run(arm: str, seed: int) -> NDArray[np.int64]:

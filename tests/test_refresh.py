@@ -126,8 +126,8 @@ def test_mixing_takes_no_partner_that_is_held_back(garments, plan):
         torch.device("cpu"),
     )
     for _ in batches.stream(0, 40):
-        pool = batches._find_partners().pool.numpy()
-        assert not draws.unseen[pool].any()
+        ((_, _, partners),) = batches._find_mixtures()
+        assert not draws.unseen[partners.pool.numpy()].any()
     assert len(draws.plans) >= 2
 
 

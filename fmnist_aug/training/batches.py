@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -100,12 +101,12 @@ class Batches:
         self.share = share
         self.hard = HardExamples(len(dataset), device)
         self.num_classes = dataset.num_classes
-        self._partners: tuple[int, Partners] | None = None
+        self._mixtures: tuple[int, list[tuple[bool, Mix, Partners]]] | None = None
 
     def stream(self, first: int, steps: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """The batches ``first`` … ``steps`` − 1: inputs (N, C, H, W), targets, indices (N,).
 
-        The targets are labels (N,), or probabilities (N, classes) if the policy mixes images.
+        The targets are labels (N,), or probabilities (N, classes) if a policy mixes images.
         """
         for draws in self._draws(first, steps):
             where, copies, epochs = (
@@ -118,10 +119,8 @@ class Batches:
             where, copies, epochs = where[self.share], copies[self.share], epochs[self.share]
             images = self._augment(where, copies, epochs)
             targets = self.labels[where]
-            if self.targeted.mix:
-                images, targets = self._mix(
-                    images, where, copies, epochs, self.targeted.mix, self._find_partners()
-                )
+            if self.base.mix or self.targeted.mix:
+                images, targets = self._mix(images, where, copies, epochs)
             yield self.normalise(images), targets, where
 
     def _draws_before(self, step: int) -> int:
@@ -148,43 +147,48 @@ class Batches:
             images = torch.where((copies > 0)[:, None, None, None], changed, images)
         return images
 
-    def _find_partners(self) -> Partners:
-        """Partners for the plan that is followed now, none of them held back."""
+    def _find_mixtures(self) -> list[tuple[bool, Mix, Partners]]:
+        """What is mixed into regular and into extra draws, by the plan that is followed now."""
         plan, refreshes, unseen = self.sampler.plan, 0, None
         if isinstance(self.sampler, RefreshedDraws):
             plan, unseen = self.sampler.newest, self.sampler.unseen
             refreshes = len(self.sampler.plans)
-        if self._partners is None or self._partners[0] != refreshes:
-            assert self.targeted.mix
-            made = Partners(
-                self.labels.cpu().numpy(),
-                self.num_classes,
-                [(pair.first, pair.second) for pair in plan.pairs],
-                self.targeted.mix.partner,
-                self.device,
-                unseen,
-            )
-            self._partners = refreshes, made
-        return self._partners[1]
+        if self._mixtures is None or self._mixtures[0] != refreshes:
+            labels = self.labels.cpu().numpy()
+            pairs = [(pair.first, pair.second) for pair in plan.pairs]
+            mixtures = [
+                (
+                    extra,
+                    policy.mix,
+                    Partners(
+                        labels, self.num_classes, pairs, policy.mix.partner, self.device, unseen
+                    ),
+                )
+                for extra, policy in ((False, self.base), (True, self.targeted))
+                if policy.mix
+            ]
+            self._mixtures = refreshes, mixtures
+        return self._mixtures[1]
 
     def _mix(
-        self,
-        images: Tensor,
-        indices: Tensor,
-        copies: Tensor,
-        epochs: Tensor,
-        mix: Mix,
-        choices: Partners,
+        self, images: Tensor, indices: Tensor, copies: Tensor, epochs: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Mix partners into the extra draws; images, and probabilities (N, classes)."""
-        keys = draw_keys(self.seed + _TARGETED_SEED, epochs, indices, copies)
-        partners = choices.choose(keys, indices)
-        others = self._augment(partners, copies, epochs)
-        mixed, share = mix_images(images, others, mix, keys)
-        share = share * (copies > 0)
-        images = torch.where((copies > 0)[:, None, None, None], mixed, images)
-        own, other = self.labels[indices], self.labels[partners]
-        return images, soft_labels(own, other, share, self.num_classes)
+        """Mix in partners as the policies say; images, and probabilities (N, classes).
+
+        Extra draws are mixed as the targeted policy says if it mixes, else as the base policy says.
+        """
+        own = self.labels[indices]
+        targets = F.one_hot(own, self.num_classes).float()
+        for extra, mix, partners in self._find_mixtures():
+            wanted = ((copies > 0) == extra) | (not self.targeted.mix)
+            keys = draw_keys(self.seed + extra * _TARGETED_SEED, epochs, indices, copies)
+            chosen = partners.choose(keys, indices)
+            others = self._augment(chosen, copies, epochs)
+            mixed, share = mix_images(images, others, mix, keys)
+            images = torch.where(wanted[:, None, None, None], mixed, images)
+            soft = soft_labels(own, self.labels[chosen], share, self.num_classes)
+            targets = torch.where(wanted[:, None], soft, targets)
+        return images, targets
 
     def _augment_extra(
         self, images: Tensor, indices: Tensor, copies: Tensor, epochs: Tensor
