@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fmnist_aug.errors import DataError, UsageError
 
+MOST_NAMED = 3
+"""Pairs that a report is printed with."""
 MAX_COUNT = 1 << 40
 """Images in a cell of the matrix; sums of counts then stay far from the limits of int64."""
 
@@ -174,6 +176,20 @@ class ConfusionReport:
             share=(forth + back) / self.errors if self.errors else 0.0,
             share_ci95=wilson_interval(forth + back, self.errors),
         )
+
+    def __str__(self) -> str:
+        """Errors and most confused pairs in a sentence.
+
+        >>> print(ConfusionReport.from_predictions([0, 0, 1, 1], [1, 0, 1, 1], ["cat", "dog"]))
+        1 of 4 images mislabelled; most confused: cat – dog (1)
+        """
+        names = self.class_names
+        pairs = ", ".join(
+            f"{names[pair.first]} – {names[pair.second]} ({pair.count})"
+            for pair in self.most_confused(MOST_NAMED)
+        )
+        text = f"{self.errors:,} of {int(self.support.sum()):,} images mislabelled"
+        return f"{text}; most confused: {pairs}" if pairs else text
 
     def most_confused(self, k: int | None = None) -> list[ConfusedPair]:
         """The pairs of classes with any confusion, most confused images first.

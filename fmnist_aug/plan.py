@@ -280,6 +280,10 @@ class ConfusionPlan:
             stop=float(value.get("stop", 1.0)),
         )
 
+    def __str__(self) -> str:
+        """The plan as plain text, `to_table`."""
+        return self.to_table()
+
     def to_table(self) -> str:
         """The plan as plain text for people."""
         lines = []

@@ -193,6 +193,7 @@ def test_data_commands(tmp_path):
         ),
         (("nonsense",), 2, "nonsense"),
         (("evaluate", "nowhere.safetensors"), 1, "nowhere.safetensors"),
+        (("compare", "pictures"), 2, "named by --dataset, as in: --dataset PATH"),
         (("report", "nowhere"), 1, "results.json"),
         (("plan", "--show", "nowhere.json"), 1, "nowhere.json"),
         (("train", "--out", "nowhere/model.safetensors"), 1, "nowhere"),

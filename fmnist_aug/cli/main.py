@@ -52,6 +52,7 @@ def main() -> NoReturn:
         code = cli.main(standalone_mode=False, prog_name="fmnist-aug")
         sys.stdout.flush()
     except click.ClickException as error:
+        _add_hint(error)
         error.show()
         code = error.exit_code
     except FmnistAugError as error:
@@ -77,6 +78,17 @@ def main() -> NoReturn:
         code = 1
     _release_stdout()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _add_hint(error: click.ClickException) -> None:
+    """A folder that is named without its option is the likeliest slip."""
+    if (
+        isinstance(error, click.UsageError)
+        and "unexpected extra argument" in error.message
+        and error.ctx is not None
+        and any(option.name == "dataset" for option in error.ctx.command.params)
+    ):
+        error.message += ". A data set is named by --dataset, as in: --dataset PATH"
 
 
 def _fail(message: str) -> None:

@@ -203,7 +203,7 @@ def curves_figure(results: Results, theme: Theme = LIGHT) -> bytes | None:
         below.set_xlabel("epoch")
         for axes in (above, below):
             axes.grid(axis="y")
-        _legend(above, len(arms))
+        _legend(figure, above, handle_length=3.0)
 
     return draw(theme, WIDTH, 4.0, paint)
 
@@ -244,17 +244,20 @@ def recall_change_figure(results: Results, theme: Theme = LIGHT) -> bytes | None
         axes.grid(axis="x")
         part = f", the {len(shown)} largest of {len(names)}" if len(shown) < len(names) else ""
         axes.set_xlabel(f"change of recall against {reference} (points){part}")
-        _legend(axes, len(others))
+        _legend(figure, axes, handle_length=1.0)
 
     return draw(theme, WIDTH, 1.2 + row_height * len(shown), paint)
 
 
-def _legend(axes: Axes, arms: int) -> None:
-    axes.legend(
-        loc="lower center",
-        bbox_to_anchor=(0.5, 1.0),
-        ncols=min(arms, LEGEND_COLUMNS),
-        handlelength=3.2,
+def _legend(figure: Figure, axes: Axes, handle_length: float) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="outside upper center",
+        ncols=min(len(labels), LEGEND_COLUMNS),
+        fontsize=9 if len(labels) <= LEGEND_COLUMNS else 8,
+        handlelength=handle_length,
         columnspacing=1.4,
     )
 

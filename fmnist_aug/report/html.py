@@ -84,6 +84,7 @@ def render_page(
         answer=answer,
         facts=_facts(results),
         cards=_cards(results),
+        known_arms=summary.KNOWN_ARMS,
         accuracy=tables.accuracy_table(results),
         arms=tables.arms_table(results),
         contrasts=tables.contrasts_table(results),
