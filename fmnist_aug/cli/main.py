@@ -61,10 +61,10 @@ def main() -> NoReturn:
         _fail(str(error))
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted; the same command again goes on from the last epoch")
+        _fail(f"interrupted{_goes_on()}")
         code = EXIT_INTERRUPTED
     except _Terminated:
-        _fail("terminated; the same command again goes on from the last epoch")
+        _fail(f"terminated{_goes_on()}")
         code = EXIT_TERMINATED
     except BrokenPipeError:
         code = 0  # the reader of our output has gone, which is no failure of ours
@@ -78,6 +78,12 @@ def main() -> NoReturn:
         code = 1
     _release_stdout()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _goes_on() -> str:
+    """What is left of a command that was stopped: of most, nothing."""
+    left = {"compare": "last epoch", "plan": "last trial of a search"}.get("".join(sys.argv[1:2]))
+    return f"; the same command again goes on from the {left}" if left else ""
 
 
 def _add_hint(error: click.ClickException) -> None:

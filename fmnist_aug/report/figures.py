@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 MOST_NUMBERED = 20
 """Matrices of more classes are drawn without numbers in their cells."""
+MOST_TICKS = 17
+"""Classes that such a matrix names, at even distances."""
 MOST_ROWS = 30
 """Figures with a row a class show this many at the most, those with the largest change."""
 NAME_LENGTH = 18
@@ -242,7 +244,7 @@ def recall_change_figure(results: Results, theme: Theme = LIGHT) -> bytes | None
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.margins(x=0.08)
         axes.grid(axis="x")
-        part = f", the {len(shown)} largest of {len(names)}" if len(shown) < len(names) else ""
+        part = f"\nthe {len(shown)} largest of {len(names)}" if len(shown) < len(names) else ""
         axes.set_xlabel(f"change of recall against {reference} (points){part}")
         _legend(figure, axes, handle_length=1.0)
 
@@ -297,10 +299,10 @@ def _matrix(
                 color=text_colour(image.to_rgba(values[row : row + 1, column : column + 1])[0, 0]),
             )
     names = [shorten(name, NAME_LENGTH) for name in class_names(results)]
-    step = math.ceil(size / 34)
+    step = math.ceil(size / MOST_TICKS) if size > MOST_NUMBERED else 1
     ticks = range(0, size, step)
-    axes.set_xticks(ticks, names[::step], rotation=90, fontsize=8 if size <= 20 else 6)
-    axes.set_yticks(ticks, names[::step], fontsize=8 if size <= 20 else 6)
+    axes.set_xticks(ticks, names[::step], rotation=90, fontsize=8)
+    axes.set_yticks(ticks, names[::step], fontsize=8)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     if size <= MOST_NUMBERED:
@@ -312,7 +314,7 @@ def _matrix(
 
 
 def _matrix_size(size: int) -> tuple[float, float]:
-    side = 1.5 + 0.42 * min(max(size, 5), 15)
+    side = 1.5 + 0.42 * min(max(size, 5), 15) if size <= MOST_NUMBERED else 1.25 * WIDTH
     return side, side
 
 
