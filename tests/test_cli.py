@@ -11,7 +11,8 @@ from PIL import Image
 
 import fmnist_aug
 from fmnist_aug.augment import POLICIES
-from fmnist_aug.cli import main, options
+from fmnist_aug.cli import options
+from fmnist_aug.cli.main import _goes_on
 from fmnist_aug.comparison import ARMS
 from fmnist_aug.models import MODELS
 from fmnist_aug.training import PRESETS
@@ -278,5 +279,5 @@ def test_debug_shows_where_an_error_came_from(tmp_path):
 )
 def test_only_what_goes_on_again_is_said_to(command, said, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["fmnist-aug", command, "--quiet"])
-    assert said in main._goes_on()
-    assert bool(main._goes_on()) == bool(said)
+    assert said in _goes_on()
+    assert bool(_goes_on()) == bool(said)
