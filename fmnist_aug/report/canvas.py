@@ -94,7 +94,8 @@ def draw(theme: Theme, width: float, height: float, paint: Callable[[Figure], No
         canvas = FigureCanvasAgg(figure)
         paint(figure)
         canvas.draw()  # type: ignore[no-untyped-call]
-        image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+        pixels = canvas.buffer_rgba()  # type: ignore[no-untyped-call]
+        image = Image.fromarray(np.asarray(pixels)).convert("RGB")
     # a palette is a third as large; charts have few colours, and dots would blur their edges
     stream = io.BytesIO()
     image.quantize(256, dither=Image.Dither.NONE).save(stream, "PNG", optimize=True)

@@ -321,7 +321,8 @@ def _matrix_size(size: int) -> tuple[float, float]:
 def _style(arm: str, position: int, theme: Theme) -> tuple[str, str, Any]:
     """Colour, marker and dashes of an arm: the same in every comparison that has it."""
     place = KNOWN_ARMS.index(arm) if arm in KNOWN_ARMS else position
-    return tuple(styles[place % len(styles)] for styles in (theme.arms, MARKERS, DASHES))
+    colour, marker = theme.arms[place % len(theme.arms)], MARKERS[place % len(MARKERS)]
+    return colour, marker, DASHES[place % len(DASHES)]
 
 
 def _signed(value: float, digits: int) -> str:
