@@ -892,3 +892,23 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     blocked.write_text("")
     with pytest.raises(RunFolderError, match="cannot write"):
         write_report(blocked, results, test, logits)
+
+
+def test_nothing_in_focus_needs_no_table_of_it():
+    _, _, results = small(runs=2)
+    for run in results["runs"]:
+        run["focus"]["classes"] = []
+    assert focus_table(results).rows == ()
+    text = printed(results)
+    assert "Mislabels of" not in text
+    assert "No class was in focus" in text
+
+
+def test_the_interval_of_an_arms_accuracy_stays_on_the_scale():
+    test = make_dataset(count=60)
+    right = 9 * np.eye(3, dtype=np.float32)[test.labels]
+    worse = right.copy()
+    worse[0] = [0, 9, 0]
+    runs = make_results(test, {("baseline", 0): right, ("baseline", 1): worse})
+    low, high = runs["arms"]["baseline"]["ci95"]
+    assert 0 < low < runs["arms"]["baseline"]["mean"] < high == 1.0
