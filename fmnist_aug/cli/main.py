@@ -52,8 +52,7 @@ def main() -> NoReturn:
         code = cli.main(standalone_mode=False, prog_name="fmnist-aug")
         sys.stdout.flush()
     except click.ClickException as error:
-        _add_hint(error)
-        error.show()
+        _with_hint(error).show()
         code = error.exit_code
     except FmnistAugError as error:
         if debug:
@@ -86,7 +85,7 @@ def _goes_on() -> str:
     return f"; the same command again goes on from the {left}" if left else ""
 
 
-def _add_hint(error: click.ClickException) -> None:
+def _with_hint(error: click.ClickException) -> click.ClickException:
     """A folder that is named without its option is the likeliest slip."""
     if (
         isinstance(error, click.UsageError)
@@ -94,7 +93,9 @@ def _add_hint(error: click.ClickException) -> None:
         and error.ctx is not None
         and any(option.name == "dataset" for option in error.ctx.command.params)
     ):
-        error.message += ". A data set is named by --dataset, as in: --dataset PATH"
+        hint = "a data set is named by --dataset, as in: --dataset PATH"
+        return click.UsageError(f"{error.message}; {hint}", error.ctx)
+    return error
 
 
 def _fail(message: str) -> None:
