@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fmnist_aug.errors import DataError, UsageError
 
+MOST_NAMED = 3
+"""Pairs that a report is printed with."""
 MAX_COUNT = 1 << 40
 """Images in a cell of the matrix; sums of counts then stay far from the limits of int64."""
 
@@ -105,8 +107,11 @@ class ConfusionReport:
             predicted = predicted.argmax(axis=1)
         if true.ndim != 1 or predicted.shape != true.shape:
             raise DataError(
-                f"y_true {true.shape} and y_pred {predicted.shape} must hold one label an image"
+                f"y_true {true.shape} and y_pred {predicted.shape} must hold one label an image; "
+                "of one-hot labels take argmax(axis=1) first"
             )
+        if not len(true) and class_names is None:
+            raise DataError("y_true and y_pred hold no labels")
         if class_names is None and true.dtype.kind in "US":
             class_names = sorted({*true.tolist(), *predicted.tolist()})
         true, predicted = (_as_indices(values, class_names) for values in (true, predicted))
@@ -175,6 +180,20 @@ class ConfusionReport:
             share_ci95=wilson_interval(forth + back, self.errors),
         )
 
+    def __str__(self) -> str:
+        """Errors and most confused pairs in a sentence.
+
+        >>> print(ConfusionReport.from_predictions([0, 0, 1, 1], [1, 0, 1, 1], ["cat", "dog"]))
+        1 of 4 images mislabelled; most confused: cat – dog (1)
+        """
+        names = self.class_names
+        pairs = ", ".join(
+            f"{names[pair.first]} – {names[pair.second]} ({pair.count})"
+            for pair in self.most_confused(MOST_NAMED)
+        )
+        text = f"{self.errors:,} of {int(self.support.sum()):,} images mislabelled"
+        return f"{text}; most confused: {pairs}" if pairs else text
+
     def most_confused(self, k: int | None = None) -> list[ConfusedPair]:
         """The pairs of classes with any confusion, most confused images first.
 
@@ -234,7 +253,10 @@ def class_index(name: str, class_names: Sequence[str]) -> int:
 
 
 def _as_array(values: ArrayLike) -> NDArray[Any]:
-    array = np.asarray(values)
+    # torch lets no array be made of a tensor that wants gradients or lies on a GPU
+    array = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
     # pandas hands out its strings as objects
     names = array.dtype.kind == "O" and all(isinstance(value, str) for value in array.flat)
     return array.astype(str) if names else array
@@ -247,6 +269,9 @@ def _as_indices(values: NDArray[Any], class_names: Sequence[str] | None) -> NDAr
         if unknown:
             raise DataError(f"label {unknown[0]!r} is not among the class names")
         return np.array([lookup[value] for value in values.tolist()], np.int64)
-    if values.size and values.dtype.kind not in "iub":
+    whole = values.dtype.kind == "f" and bool(
+        (np.isfinite(values) & (values == np.floor(values))).all()
+    )
+    if values.size and values.dtype.kind not in "iub" and not whole:
         raise DataError(f"labels must be whole numbers or names, not {values.dtype}")
     return values.astype(np.int64)

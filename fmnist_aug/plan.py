@@ -288,6 +288,10 @@ class ConfusionPlan:
             refresh_every=int(value.get("refresh_every", 0)),
         )
 
+    def __str__(self) -> str:
+        """The plan as plain text, `to_table`."""
+        return self.to_table()
+
     def to_table(self) -> str:
         """The plan as plain text for people."""
         lines = []
@@ -396,8 +400,10 @@ def _find_pairs(report: ConfusionReport, max_pairs: int) -> tuple[list[ConfusedP
     kept = chosen[:max_pairs]
     share = sum(pair.share for pair in kept)
     return kept, (
-        f"{len(chosen)} pair(s) hold more of the {report.errors} errors than an even spread "
-        f"({even_share:.1%} each) would give; the {len(kept)} most confused hold {share:.0%}"
+        f"{len(chosen)} {'pair holds' if len(chosen) == 1 else 'pairs hold'} more of the "
+        f"{report.errors:,} errors than an even spread ({100 * even_share:.1f} % each) would give; "
+        f"the {f'{len(kept)} most confused hold' if len(kept) > 1 else 'most confused holds'} "
+        f"{100 * share:.0f} %"
     )
 
 

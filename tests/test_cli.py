@@ -12,6 +12,7 @@ from PIL import Image
 import fmnist_aug
 from fmnist_aug.augment import POLICIES
 from fmnist_aug.cli import options
+from fmnist_aug.cli.main import _goes_on
 from fmnist_aug.comparison import ARMS
 from fmnist_aug.models import MODELS
 from fmnist_aug.training import PRESETS
@@ -193,6 +194,7 @@ def test_data_commands(tmp_path):
         ),
         (("nonsense",), 2, "nonsense"),
         (("evaluate", "nowhere.safetensors"), 1, "nowhere.safetensors"),
+        (("compare", "pictures"), 2, "named by --dataset, as in: --dataset PATH"),
         (("report", "nowhere"), 1, "results.json"),
         (("plan", "--show", "nowhere.json"), 1, "nowhere.json"),
         (("train", "--out", "nowhere/model.safetensors"), 1, "nowhere"),
@@ -264,3 +266,18 @@ def test_debug_shows_where_an_error_came_from(tmp_path):
     )
     assert "Traceback" in done.stderr
     assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("compare", "goes on from the last epoch"),
+        ("plan", "goes on"),
+        ("train", ""),
+        ("report", ""),
+    ],
+)
+def test_only_what_goes_on_again_is_said_to(command, said, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["fmnist-aug", command, "--quiet"])
+    assert said in _goes_on()
+    assert bool(_goes_on()) == bool(said)

@@ -240,3 +240,12 @@ def test_the_plan_finds_t_shirt_and_shirt_by_itself(tmp_path):
 def test_arguments_that_make_no_sense_are_refused(options):
     with pytest.raises(UsageError):
         resolve_config(**options)
+
+
+def test_a_folder_of_comparisons_is_answered_with_their_names(tmp_path):
+    (tmp_path / "digits-smoke").mkdir()
+    (tmp_path / "digits-smoke" / "results.json").write_text("{}")
+    with pytest.raises(RunFolderError, match=r"did you mean .*digits-smoke\?"):
+        rebuild_report(tmp_path)
+    with pytest.raises(RunFolderError, match="finish the comparison"):
+        rebuild_report(tmp_path / "digits-smoke" / "none")

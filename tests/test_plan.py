@@ -203,6 +203,10 @@ def test_predictions_come_as_labels_names_or_scores():
         torch.tensor([0, 0]), torch.tensor([0, 1]), ["cat", "dog"]
     )
     assert by_scores == by_names == by_tensor
+    logits = torch.tensor(scores, requires_grad=True)
+    columns = np.array([[0.0], [0.0]]), np.array([[0.0], [1.0]])  # as Keras and pandas give them
+    for other in ((torch.tensor([0, 0]), logits), columns):
+        assert ConfusionReport.from_predictions(*other, ["cat", "dog"]) == by_scores
 
 
 @pytest.mark.parametrize(
@@ -214,6 +218,10 @@ def test_predictions_come_as_labels_names_or_scores():
         ([-1], [0], None),
         (["a"], ["c"], ["a", "b"]),
         ([0], [[0.1, 0.9]], ["a"]),
+        ([[1, 0], [0, 1]], [0, 1], None),
+        ([0, 1], [[0.2], [0.7]], None),
+        ([0, 1], [0, np.inf], None),
+        ([], [], None),
     ],
 )
 def test_predictions_that_do_not_fit_are_refused(true, predicted, names):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import itertools
 import json
 import re
 import subprocess
@@ -14,21 +15,29 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from fmnist_aug.comparison import ARMS as COMPARED_ARMS
 from fmnist_aug.comparison.results import arm_figures, contrast_figures, run_figures
 from fmnist_aug.confusion import ConfusionReport
 from fmnist_aug.data import load_dataset
 from fmnist_aug.data.dataset import DatasetCard, ImageDataset
 from fmnist_aug.errors import DataError, RunFolderError
 from fmnist_aug.plan import ConfusionPlan
+from fmnist_aug.report import (
+    figures,
+    headline,
+    html,
+    mislabelled_images,
+    render_tables,
+    write_report,
+)
 from fmnist_aug.report import galleries as galleries_module
-from fmnist_aug.report import headline, mislabelled_images, render_tables, write_report
 from fmnist_aug.report.canvas import DARK, LIGHT
 from fmnist_aug.report.figures import draw_figures, file_name
 from fmnist_aug.report.galleries import contact_sheet, image_png, limit_samples, strip_png
 from fmnist_aug.report.hard_images import hardest_images, probably_mislabelled
 from fmnist_aug.report.matrices import confusion_matrices, matrix_style
 from fmnist_aug.report.mistakes import collect_mistakes, mistakes_json
-from fmnist_aug.report.summary import answer, focus_sentence
+from fmnist_aug.report.summary import KNOWN_ARMS, answer, focus_sentence
 from fmnist_aug.report.tables import accuracy_table, contrasts_table, focus_table, recall_table
 
 ARMS = ("baseline", "uniform", "targeted")
@@ -394,6 +403,61 @@ def test_figures_of_all_arms_and_both_themes(fashion):
         assert (pixel < 60) == darker
 
 
+def linear_light(colour):
+    channels = np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)]) / 255
+    return np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+
+
+def contrast_ratio(*colours):
+    low, high = sorted(float(linear_light(c) @ [0.2126, 0.7152, 0.0722]) for c in colours)
+    return (high + 0.05) / (low + 0.05)
+
+
+def as_seen(colour, matrix):
+    """CIELAB of a colour under a simulation by Machado et al. (2009), severity 1."""
+    seen = np.clip(np.array(matrix) @ linear_light(colour), 0, 1)
+    rgb_to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    x, y, z = (np.array(rgb_to_xyz) @ seen) / (0.9505, 1, 1.089)
+    x, y, z = (np.cbrt(v) if v > 0.008856 else 7.787 * v + 16 / 116 for v in (x, y, z))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK])
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        np.eye(3),
+        # without green, red and blue cones
+        [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+        [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+        [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
+    ],
+)
+def test_six_arms_are_told_apart_by_everybody(theme, matrix):
+    seen = [as_seen(colour, matrix) for colour in theme.arms]
+    apart = [np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)]
+    assert min(apart) > 20
+    assert all(contrast_ratio(colour, theme.surface) >= 4.5 for colour in theme.arms)
+
+
+def test_every_arm_has_its_own_colour_marker_and_dashes():
+    assert sorted(KNOWN_ARMS) == sorted(COMPARED_ARMS)
+    styles = [figures._style(arm, 0, LIGHT) for arm in KNOWN_ARMS]
+    for kind in zip(*styles, strict=True):
+        assert len(set(map(str, kind))) == 6
+    style_sheet = html._own_file("style.css")
+    for place, arm in enumerate(KNOWN_ARMS):
+        for theme in (LIGHT, DARK):
+            assert f"--{arm}: {theme.arms[place]};" in style_sheet
+
+
+def test_a_comparison_of_all_arms_is_drawn_and_written(tmp_path):
+    test, logits, results = small(arms=KNOWN_ARMS)
+    text = write_report(tmp_path, results, test, logits).read_text(encoding="utf-8")
+    assert all(f'class="card {arm}"' in text for arm in KNOWN_ARMS)
+    assert 'class="beside stacked"' in text
+
+
 def test_one_arm_has_no_differences_to_draw():
     _, _, results = small(arms=("uniform",))
     assert set(draw_figures(results)) == {"accuracy", "learning-curves", "confusion-uniform"}
@@ -412,6 +476,15 @@ def test_curves_are_drawn_for_the_runs_that_have_one():
     for run in results["runs"]:
         run.pop("curve")
     assert set(draw_figures(results, matrices=False)) == {"accuracy", "recall-change"}
+
+
+def test_curves_are_scaled_to_what_comes_after_the_steep_start():
+    _, _, results = small(runs=1, arms=("baseline",))
+    results["runs"][0]["curve"] = [(0.2, 0.1, 9.0), (1.0, 0.8, 0.7), (2.5, 0.9, 0.5)]
+    assert figures._settled(results, 1) == pytest.approx((79.4, 90.6))
+    assert figures._settled(results, 2) == pytest.approx((0.488, 0.712))
+    results["runs"][0]["curve"] = [(0.2, 0.1, float("nan"))]
+    assert figures._settled(results, 2) == (None, None)
 
 
 def test_figures_do_not_touch_pyplot_or_the_users_settings():
@@ -620,18 +693,11 @@ def test_many_classes_show_those_with_the_most_confusions():
     assert {"class 0", "class 1"} <= set(matrix.columns), "those that were swapped most"
 
 
-def luminance(colour):
-    channels = np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)]) / 255
-    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-    return float(linear @ [0.2126, 0.7152, 0.0722])
-
-
 def test_the_numbers_in_the_cells_can_be_read():
     rules = re.findall(r"background: (#\w{6}); color: (#\w{6})", matrix_style())
     assert len(rules) == 2 * (1 + 8 + 4 + 4)
     for pair in rules:
-        low, high = sorted(map(luminance, pair))
-        assert (high + 0.05) / (low + 0.05) >= 4.5, pair
+        assert contrast_ratio(*pair) >= 4.5, pair
 
 
 def test_doubtful_labels_are_those_that_every_run_contradicts_surely():
@@ -826,3 +892,23 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     blocked.write_text("")
     with pytest.raises(RunFolderError, match="cannot write"):
         write_report(blocked, results, test, logits)
+
+
+def test_nothing_in_focus_needs_no_table_of_it():
+    _, _, results = small(runs=2)
+    for run in results["runs"]:
+        run["focus"]["classes"] = []
+    assert focus_table(results).rows == ()
+    text = printed(results)
+    assert "Mislabels of" not in text
+    assert "No class was in focus" in text
+
+
+def test_the_interval_of_an_arms_accuracy_stays_on_the_scale():
+    test = make_dataset(count=60)
+    right = 9 * np.eye(3, dtype=np.float32)[test.labels]
+    worse = right.copy()
+    worse[0] = [0, 9, 0]
+    runs = make_results(test, {("baseline", 0): right, ("baseline", 1): worse})
+    low, high = runs["arms"]["baseline"]["ci95"]
+    assert 0 < low < runs["arms"]["baseline"]["mean"] < high == 1.0

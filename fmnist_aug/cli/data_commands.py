@@ -58,7 +58,8 @@ def info(dataset: str, data_dir: str | None, as_json: bool, debug: bool) -> None
         return
     click.echo(f"{clean(card.title)} (licence: {card.licence})")
     flips = "may be mirrored" if card.flip else "must not be mirrored"
-    click.echo(f"images {flips} and may be moved by {card.shift} pixels")
+    moves = f"may be moved by {card.shift} pixels" if card.shift else "are not moved"
+    click.echo(f"images {flips} and {moves}")
     for name, split in splits.items():
         shape = " × ".join(map(str, split["shape"]))
         click.echo(f"{name}: {split['images']} images of {shape}")

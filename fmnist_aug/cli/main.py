@@ -63,7 +63,7 @@ def main() -> NoReturn:
         code = cli.main(standalone_mode=False, prog_name="fmnist-aug")
         sys.stdout.flush()
     except click.ClickException as error:
-        error.show()
+        _with_hint(error).show()
         code = error.exit_code
     except FmnistAugError as error:
         if debug:
@@ -71,10 +71,10 @@ def main() -> NoReturn:
         _fail(str(error))
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted; the same command again goes on from the last epoch")
+        _fail(f"interrupted{_goes_on()}")
         code = EXIT_INTERRUPTED
     except _Terminated:
-        _fail("terminated; the same command again goes on from the last epoch")
+        _fail(f"terminated{_goes_on()}")
         code = EXIT_TERMINATED
     except BrokenPipeError:
         code = 0  # the reader of our output has gone, which is no failure of ours
@@ -88,6 +88,25 @@ def main() -> NoReturn:
         code = 1
     _release_stdout()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _goes_on() -> str:
+    """What is left of a command that was stopped: of most, nothing."""
+    left = {"compare": "last epoch", "plan": "last trial of a search"}.get("".join(sys.argv[1:2]))
+    return f"; the same command again goes on from the {left}" if left else ""
+
+
+def _with_hint(error: click.ClickException) -> click.ClickException:
+    """A folder that is named without its option is the likeliest slip."""
+    if (
+        isinstance(error, click.UsageError)
+        and "unexpected extra argument" in error.message
+        and error.ctx is not None
+        and any(option.name == "dataset" for option in error.ctx.command.params)
+    ):
+        hint = "a data set is named by --dataset, as in: --dataset PATH"
+        return click.UsageError(f"{error.message}; {hint}", error.ctx)
+    return error
 
 
 def _fail(message: str) -> None:

@@ -65,7 +65,8 @@ def data_options(function: Command) -> Command:
             default="fashion-mnist",
             metavar="NAME|PATH",
             shell_complete=complete_dataset,
-            help="fashion-mnist, mnist, an IDX folder, or an image folder PATH/{train,test}/CLASS.",
+            help="fashion-mnist, mnist, an IDX folder, or an image folder: "
+            "PATH/{train,test}/CLASS, or PATH/CLASS, of which a fifth becomes the test set.",
         ),
         click.option(
             "--data-dir",

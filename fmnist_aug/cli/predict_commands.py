@@ -182,12 +182,15 @@ def _print(classifier: Classifier, predictions: list[Prediction]) -> None:
 
 
 def _say_inverted(predictions: list[Prediction], invert: bool | None) -> None:
+    from fmnist_aug.report.wording import plural
+
     inverted = sum(item.inverted for item in predictions)
     if inverted:
         why = "asked for" if invert else "light background; the training images' is black"
         other = "" if invert else "; --no-invert looks at them as they are"
         click.echo(
-            f"inverted {inverted} of {len(predictions)} picture(s) before predicting ({why}){other}"
+            f"inverted {inverted} of {plural(len(predictions), 'picture')} before predicting "
+            f"({why}){other}"
         )
 
 

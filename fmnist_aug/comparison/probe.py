@@ -82,8 +82,8 @@ def measure_confusions(
     logits = trained.classifier.predict_logits(held.images)
     confusions = ConfusionReport.from_predictions(held.labels, logits, train.class_names)
     source = (
-        f"{len(held)} held-out training images of {train.card.title}, predicted by "
-        f"{settings.model} after {settings.epochs:g} epochs on the other {len(fit)} (seed {seed})"
+        f"{len(held):,} held-out training images of {train.card.title}, predicted by "
+        f"{settings.model} after {_epochs(settings)} on the other {len(fit):,} (seed {seed})"
     )
     return Probe(confusions, trained.seconds, source, rest, logits)
 
@@ -138,11 +138,15 @@ def measure_out_of_fold(
         seconds += trained.seconds
     confusions = ConfusionReport.from_predictions(train.labels, logits, train.class_names)
     source = (
-        f"all {len(train)} training images of {train.card.title}, each predicted by "
-        f"{settings.model} after {settings.epochs:g} epochs on the other {folds - 1} of {folds} "
+        f"all {len(train):,} training images of {train.card.title}, each predicted by "
+        f"{settings.model} after {_epochs(settings)} on the other {folds - 1} of {folds} "
         f"folds (seed {seed})"
     )
     return Probe(confusions, seconds, source, np.arange(len(train)), logits)
+
+
+def _epochs(settings: TrainSettings) -> str:
+    return "1 epoch" if settings.epochs == 1 else f"{settings.epochs:g} epochs"
 
 
 def make_plan(

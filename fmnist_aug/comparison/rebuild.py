@@ -30,9 +30,12 @@ def rebuild_report(path: Path, data_dir: str | Path | None = None) -> tuple[dict
         DataError: the images are no longer those of the comparison.
     """
     if not (path / "results.json").is_file():
-        raise RunFolderError(
-            f"{path} holds no results.json; finish the comparison with the same command first"
-        )
+        finished = sorted(inner.parent for inner in path.glob("*/results.json"))
+        if finished:
+            advice = f"did you mean {' or '.join(map(str, finished[:3]))}?"
+        else:
+            advice = "finish the comparison with the same command first"
+        raise RunFolderError(f"{path} holds no results.json; {advice}")
     with owned_folder(path):
         found = load_comparison(path)
         results, config = found.results, found.results["config"]

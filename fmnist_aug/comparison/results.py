@@ -92,7 +92,8 @@ def arm_figures(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
         "mean": float(np.mean(accuracies)),
         "std": float(np.std(accuracies, ddof=1)) if len(runs) > 1 else None,
-        "ci95": list(interval) if interval else None,
+        # Student's interval knows nothing of the ends of the scale
+        "ci95": [min(max(bound, 0.0), 1.0) for bound in interval] if interval else None,
         "runs": len(runs),
         **{
             f"focus_{kind}_mean": float(np.mean([run["focus"][kind] for run in runs]))

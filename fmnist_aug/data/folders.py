@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,15 @@ from fmnist_aug.errors import DataError, FmnistAugError
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"})
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 """Only these decoders see a file, whatever it is called: others start programs, as EPS does."""
+UNREADABLE = frozenset({".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd"})
+"""Pictures as well, but not for us: they are never passed over in silence."""
+MOST_NAMED = 3
 MAX_SIDE = 64
 """Longest side in pixels to which larger pictures are reduced, unless a size is asked for."""
-LAYOUT = "PATH/train/CLASS/* and PATH/test/CLASS/* with one folder of pictures a class"
+LAYOUT = (
+    "PATH/train/CLASS/* and PATH/test/CLASS/* with one folder of pictures a class (or "
+    "PATH/CLASS/*, to be divided by chance)"
+)
 
 
 def list_classes(folder: Path) -> tuple[str, ...]:
@@ -39,24 +45,44 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in EXTENSIONS and path.is_file() and path.name[0] != "."
 
 
+def list_pictures(folder: Path) -> list[Path]:
+    """The pictures in ``folder`` and its subfolders, in a fixed order.
+
+    Raises:
+        DataError: there are pictures of a kind that can't be read.
+    """
+    entries = sorted(
+        path
+        for path in folder.rglob("*")
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    unreadable = [path for path in entries if path.suffix.lower() in UNREADABLE]
+    if unreadable:
+        raise DataError(
+            f"{name_some(unreadable)}: {unreadable[0].suffix} can't be read; convert to JPEG or "
+            "PNG, or remove"
+        )
+    return [path for path in entries if is_picture(path)]
+
+
+def name_some(paths: Sequence[Path]) -> str:
+    """Some paths in a message: the first ones, and how many more there are."""
+    named = ", ".join(map(str, paths[:MOST_NAMED]))
+    return named + (f" and {len(paths) - MOST_NAMED} more" if len(paths) > MOST_NAMED else "")
+
+
 def list_images(folder: Path, class_names: Sequence[str]) -> tuple[list[Path], NDArray[np.int64]]:
     """Paths and labels of the pictures in the class folders of ``folder``, in a fixed order.
 
     Raises:
-        DataError: a class folder that is not among ``class_names``, or no picture at all.
+        DataError: no picture at all, or some of a kind that can't be read.
     """
-    for name in list_classes(folder):
-        if name not in class_names:
-            raise DataError(
-                f"{folder / name}: class {name!r} is not among the training classes "
-                f"({', '.join(class_names[:10])}); the splits must have the same class folders"
-            )
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(class_names):
         if not (folder / name).is_dir():
             continue
-        found = sorted(path for path in (folder / name).rglob("*") if is_picture(path))
+        found = list_pictures(folder / name)
         paths += found
         labels += [label] * len(found)
     if not paths:
@@ -75,14 +101,17 @@ def choose_format(paths: Sequence[Path], side: int | None = None) -> tuple[int, 
     """
     sizes: list[tuple[int, int]] = []
     channels = 1
-    for path in paths:
-        with _decoding(path), _open(path) as image:
-            width, height = image.size
-            if image.getexif().get(0x0112, 1) >= 5:  # the camera was held sideways
-                width, height = height, width
-            sizes.append((height, width))
-            if image.mode not in ("1", "L", "LA", "I", "I;16", "F"):
-                channels = 3
+
+    def look(_: int, image: Image.Image) -> None:
+        nonlocal channels
+        width, height = image.size
+        if image.getexif().get(0x0112, 1) >= 5:  # the camera was held sideways
+            width, height = height, width
+        sizes.append((height, width))
+        if image.mode not in ("1", "L", "LA", "I", "I;16", "F"):
+            channels = 3
+
+    _visit(paths, look)
     if side is None and len(set(sizes)) == 1 and max(sizes[0]) <= MAX_SIDE:
         return *sizes[0], channels
     side = side or min(MAX_SIDE, int(np.median([max(size) for size in sizes])))
@@ -100,16 +129,33 @@ def read_images(paths: Sequence[Path], form: tuple[int, int, int]) -> NDArray[np
     """
     height, width, channels = form
     images = np.empty((len(paths), height, width, channels), np.uint8)
-    for position, path in enumerate(paths):
-        with _decoding(path), _open(path) as source:
-            image = ImageOps.exif_transpose(source)
-            image = _eight_bit(image, channels)
-            if image.size != (width, height):
-                image = ImageOps.pad(
-                    image, (width, height), Image.Resampling.BILINEAR, _border_colour(image)
-                )
-            images[position] = np.asarray(image).reshape(height, width, channels)
+
+    def look(position: int, source: Image.Image) -> None:
+        image = _eight_bit(ImageOps.exif_transpose(source), channels)
+        if image.size != (width, height):
+            image = ImageOps.pad(
+                image, (width, height), Image.Resampling.BILINEAR, _border_colour(image)
+            )
+        images[position] = np.asarray(image).reshape(height, width, channels)
+
+    _visit(paths, look)
     return images
+
+
+def _visit(paths: Sequence[Path], look: Callable[[int, Image.Image], None]) -> None:
+    """Open one picture after the other; all that fail are named together, not one a time."""
+    failed: list[Path] = []
+    first: DataError | None = None
+    for position, path in enumerate(paths):
+        try:
+            with _decoding(path), _open(path) as image:
+                look(position, image)
+        except DataError as error:
+            failed.append(path)
+            first = first or error
+    if first is not None:
+        more = f"; the same for {name_some(failed[1:])}" if failed[1:] else ""
+        raise DataError(f"{first}{more}") from first
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import numpy as np
 from fmnist_aug.data import folders
 from fmnist_aug.data.dataset import DatasetCard, ImageDataset, Split
 from fmnist_aug.data.idx import FILE_STEMS, find_idx_files, read_idx_pair
+from fmnist_aug.data.layout import find_layout
 from fmnist_aug.data.named import NAMED_DATASETS, PACKAGED_ROOT, NamedDataset, recognise
 from fmnist_aug.errors import DataError, UsageError
 from fmnist_aug.files import write_bytes
@@ -29,7 +30,8 @@ def load_dataset(
     Args:
         name_or_path: ``fashion-mnist`` or ``mnist`` (packaged, no network needed), or the path
             of an IDX folder (``train-images-idx3-ubyte[.gz]`` and the other three files) or of
-            an image folder (``PATH/{train,test}/CLASS/*``).
+            an image folder (``PATH/{train,test}/CLASS/*``; of ``PATH/CLASS/*`` a fifth of each
+            class, chosen by chance but always alike, becomes the test split).
         split: ``train`` or ``test``.
         data_dir: folder in torchvision's layout (``DIR/FashionMNIST/raw``) in which named sets
             are looked for before the packaged ones.
@@ -128,19 +130,13 @@ def _load_path(path: Path, split: Split, image_size: int | None) -> ImageDataset
         return _load_idx(path, files, split)
     if find_idx_files(path, "test" if split == "train" else "train") is not None:
         raise DataError(f"{path} has no {FILE_STEMS[split][0]}[.gz]; a data set has four IDX files")
-    if not (path / "train").is_dir():
-        raise DataError(f"{path} is no data set; expected {_EXPECTED}")
-    if not (path / split).is_dir():
-        raise DataError(f"{path} has no folder {split!r}; expected {folders.LAYOUT}")
-    class_names = folders.list_classes(path / "train")
-    train_paths, train_labels = folders.list_images(path / "train", class_names)
-    form = folders.choose_format(train_paths, image_size)
-    if split == "train":
-        paths, labels = train_paths, train_labels
-    else:
-        paths, labels = folders.list_images(path / "test", class_names)
-    images = folders.read_images(paths, form)
-    return ImageDataset(images, labels, class_names, _card_of(path), split)
+    layout = find_layout(path, _EXPECTED, test=split == "test")
+    form = folders.choose_format(layout.parts["train"][0], image_size)
+    paths, labels = layout.parts[split]
+    card = _card_of(path)
+    if layout.divided:
+        card = dataclasses.replace(card, title=f"{card.title} (split 4:1 by chance)")
+    return ImageDataset(folders.read_images(paths, form), labels, layout.class_names, card, split)
 
 
 def _load_idx(path: Path, files: tuple[Path, Path], split: Split) -> ImageDataset:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fmnist_aug.data.folders import is_picture, read_images
+from fmnist_aug.data.folders import list_pictures, read_images
 from fmnist_aug.errors import DataError, UsageError
 
 _AT_ONCE = 500
@@ -39,14 +39,14 @@ def find_pictures(paths: Sequence[str | Path]) -> list[Path]:
 
     Raises:
         UsageError: a path that doesn't exist, or none at all.
-        DataError: a folder without pictures.
+        DataError: a folder without pictures, or with some of a kind that can't be read.
     """
     if not paths:
         raise UsageError("no pictures given; name files or folders")
     found: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(entry for entry in path.rglob("*") if is_picture(entry))
+            inside = list_pictures(path)
             if not inside:
                 raise DataError(f"{path} holds no pictures")
             found += inside

@@ -8,10 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from PIL import Image
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DOTS_PER_INCH = 160
+DOTS_PER_INCH = 200
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,8 @@ class Theme:
         better: the end of a diverging scale that is good.
         worse: the end of a diverging scale that is bad.
         right: the diagonal of a confusion matrix.
-        arms: the colours of baseline, uniform, targeted and further arms.
+        arms: the colours of baseline, uniform, targeted and further arms, told apart by the
+            colour-blind as well.
     """
 
     surface: str
@@ -50,7 +54,7 @@ LIGHT = Theme(
     better="#0a5c99",
     worse="#b4530a",
     right="#e8edf3",
-    arms=("#5f6b7a", "#0072b2", "#c2500a", "#8a4f9e", "#20756b"),
+    arms=("#5f6b7a", "#0072b2", "#c2500a", "#4b0a3a", "#2b1a8a", "#8c4d38"),
 )
 DARK = Theme(
     surface="#151b24",
@@ -61,9 +65,9 @@ DARK = Theme(
     better="#5db4f0",
     worse="#f0944a",
     right="#2a3442",
-    arms=("#a3afbd", "#56b4e9", "#f5a04c", "#c79ad6", "#63c5b6"),
+    arms=("#a3afbd", "#56b4e9", "#f5a04c", "#b8f5a4", "#fbf236", "#b08f6e"),
 )
-MARKERS = ("o", "s", "D", "^", "v")
+MARKERS = ("o", "s", "D", "^", "v", "P")
 
 
 def draw(theme: Theme, width: float, height: float, paint: Callable[[Figure], None]) -> bytes:
@@ -89,8 +93,12 @@ def draw(theme: Theme, width: float, height: float, paint: Callable[[Figure], No
         figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained")
         canvas = FigureCanvasAgg(figure)
         paint(figure)
-        stream = io.BytesIO()
-        canvas.print_png(stream, metadata={"Software": None})  # type: ignore[no-untyped-call]
+        canvas.draw()  # type: ignore[no-untyped-call]
+        pixels = canvas.buffer_rgba()  # type: ignore[no-untyped-call]
+        image = Image.fromarray(np.asarray(pixels)).convert("RGB")
+    # a palette is a third as large; charts have few colours, and dots would blur their edges
+    stream = io.BytesIO()
+    image.quantize(256, dither=Image.Dither.NONE).save(stream, "PNG", optimize=True)
     return stream.getvalue()
 
 

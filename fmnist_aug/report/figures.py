@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fmnist_aug.report.canvas import LIGHT, MARKERS, Theme, blend, draw, text_colour
 from fmnist_aug.report.summary import (
-    ARM_ORDER,
+    KNOWN_ARMS,
     Results,
     arm_names,
     class_names,
@@ -30,13 +30,25 @@ if TYPE_CHECKING:
 
 MOST_NUMBERED = 20
 """Matrices of more classes are drawn without numbers in their cells."""
+MOST_TICKS = 17
+"""Classes that such a matrix names, at even distances."""
 MOST_ROWS = 30
 """Figures with a row a class show this many at the most, those with the largest change."""
 NAME_LENGTH = 18
-WIDTH = 5.2
+WIDTH = 4.2
 """Inches of a chart: narrow enough that its words can be read on a phone."""
-DASHES: tuple[Any, ...] = ("solid", (0, (5, 1.5)), (0, (1.5, 1)), "dashdot")
+DASHES: tuple[Any, ...] = (
+    "solid",
+    (0, (5, 1.5)),
+    (0, (1.5, 1)),
+    (0, (6, 1.5, 1.5, 1.5)),
+    (0, (9, 2)),
+    (0, (3, 1, 1, 1, 1, 1)),
+)
 """Arms differ by these too, not by colour alone."""
+LEGEND_COLUMNS = 3
+SETTLED = 0.1
+"""Learning curves are scaled to what comes after this share of a training, which starts steeply."""
 
 
 def draw_figures(
@@ -128,7 +140,7 @@ def accuracy_figure(results: Results, theme: Theme = LIGHT) -> bytes:
             ]
             axes.plot(*zip(*pairs, strict=True), color=theme.grid, linewidth=1.2, zorder=1)
         for row, arm in enumerate(arms):
-            colour, marker = _style(arm, row, theme)
+            colour, marker, _ = _style(arm, row, theme)
             entry = results["arms"][arm]
             mean = 100 * entry["mean"]
             if entry["ci95"]:
@@ -159,9 +171,9 @@ def accuracy_figure(results: Results, theme: Theme = LIGHT) -> bytes:
         axes.set_ylim(len(arms) - 0.5, -0.75)
         axes.margins(x=0.12)
         axes.grid(axis="x")
-        axes.set_xlabel("test accuracy (%); dots: runs, bar: 95 % interval of the mean")
+        axes.set_xlabel("test accuracy (%)\ndots: runs, bar: 95 % interval of the mean")
 
-    return draw(theme, WIDTH, 1.0 + 0.75 * len(arms), paint)
+    return draw(theme, WIDTH, 0.9 + 0.62 * len(arms), paint)
 
 
 def curves_figure(results: Results, theme: Theme = LIGHT) -> bytes | None:
@@ -176,25 +188,26 @@ def curves_figure(results: Results, theme: Theme = LIGHT) -> bytes | None:
     def paint(figure: Figure) -> None:
         above, below = figure.subplots(2, 1, sharex=True)
         for position, arm in enumerate(arms):
-            colour, _ = _style(arm, position, theme)
+            colour, _, dashes = _style(arm, position, theme)
             label: str | None = arm
             for run in runs_of(results, arm):
                 if not run.get("curve"):
                     continue
                 epochs, accuracies, losses = np.array(run["curve"], np.float64).T
-                dashes = DASHES[position % len(DASHES)]
                 style = {"color": colour, "linewidth": 1.3, "alpha": 0.9, "linestyle": dashes}
                 above.plot(epochs, 100 * accuracies, label=label, **style)
                 below.plot(epochs, losses, **style)
                 label = None  # one entry an arm in the legend
+        above.set_ylim(bottom=_settled(results, 1)[0])
+        below.set_ylim(top=_settled(results, 2)[1])
         above.set_ylabel("training accuracy (%)")
         below.set_ylabel("training loss")
         below.set_xlabel("epoch")
         for axes in (above, below):
             axes.grid(axis="y")
-        above.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(arms))
+        _legend(figure, above, handle_length=3.0)
 
-    return draw(theme, WIDTH, 4.4, paint)
+    return draw(theme, WIDTH, 4.0, paint)
 
 
 def recall_change_figure(results: Results, theme: Theme = LIGHT) -> bytes | None:
@@ -211,13 +224,14 @@ def recall_change_figure(results: Results, theme: Theme = LIGHT) -> bytes | None
     largest = np.abs(np.nan_to_num(np.stack(list(changes.values())))).max(axis=0)
     shown = sorted(np.argsort(-largest, kind="stable")[:MOST_ROWS].tolist())
     names = class_names(results)
+    gap, row_height = min(0.3, 0.8 / len(others)), max(0.3, 0.12 * len(others))
 
     def paint(figure: Figure) -> None:
         axes = figure.add_subplot()
         axes.axvline(0, color=theme.muted, linewidth=1)
         for position, arm in enumerate(others):
-            colour, marker = _style(arm, position + 1, theme)
-            offset = 0.3 * (position - (len(others) - 1) / 2)
+            colour, marker, _ = _style(arm, position + 1, theme)
+            offset = gap * (position - (len(others) - 1) / 2)
             rows = np.arange(len(shown)) + offset
             values = changes[arm][shown]
             axes.hlines(rows, 0, np.nan_to_num(values), color=colour, linewidth=2, alpha=0.55)
@@ -230,11 +244,35 @@ def recall_change_figure(results: Results, theme: Theme = LIGHT) -> bytes | None
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.margins(x=0.08)
         axes.grid(axis="x")
-        part = f", the {len(shown)} largest of {len(names)}" if len(shown) < len(names) else ""
+        part = f"\nthe {len(shown)} largest of {len(names)}" if len(shown) < len(names) else ""
         axes.set_xlabel(f"change of recall against {reference} (points){part}")
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(others))
+        _legend(figure, axes, handle_length=1.0)
 
-    return draw(theme, WIDTH, 1.3 + 0.34 * len(shown), paint)
+    return draw(theme, WIDTH, 1.2 + row_height * len(shown), paint)
+
+
+def _legend(figure: Figure, axes: Axes, handle_length: float) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="outside upper center",
+        ncols=min(len(labels), LEGEND_COLUMNS),
+        fontsize=9 if len(labels) <= LEGEND_COLUMNS else 8,
+        handlelength=handle_length,
+        columnspacing=1.4,
+    )
+
+
+def _settled(results: Results, column: int) -> tuple[float | None, float | None]:
+    """The range of all learning curves after their start; accuracy (column 1) in per cent."""
+    curves = [np.array(run["curve"], np.float64) for run in results["runs"] if run.get("curve")]
+    values = np.concatenate([c[c[:, 0] > SETTLED * c[-1, 0], column] for c in curves])
+    values = values[np.isfinite(values)] * (100 if column == 1 else 1)
+    if not len(values) or values.min() == values.max():
+        return None, None
+    margin = 0.06 * (values.max() - values.min())
+    return float(values.min() - margin), float(values.max() + margin)
 
 
 def _matrix(
@@ -261,10 +299,10 @@ def _matrix(
                 color=text_colour(image.to_rgba(values[row : row + 1, column : column + 1])[0, 0]),
             )
     names = [shorten(name, NAME_LENGTH) for name in class_names(results)]
-    step = math.ceil(size / 34)
+    step = math.ceil(size / MOST_TICKS) if size > MOST_NUMBERED else 1
     ticks = range(0, size, step)
-    axes.set_xticks(ticks, names[::step], rotation=90, fontsize=8 if size <= 20 else 6)
-    axes.set_yticks(ticks, names[::step], fontsize=8 if size <= 20 else 6)
+    axes.set_xticks(ticks, names[::step], rotation=90, fontsize=8)
+    axes.set_yticks(ticks, names[::step], fontsize=8)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     if size <= MOST_NUMBERED:
@@ -276,13 +314,15 @@ def _matrix(
 
 
 def _matrix_size(size: int) -> tuple[float, float]:
-    side = 1.5 + 0.42 * min(max(size, 5), 15)
+    side = 1.5 + 0.42 * min(max(size, 5), 15) if size <= MOST_NUMBERED else 1.25 * WIDTH
     return side, side
 
 
-def _style(arm: str, position: int, theme: Theme) -> tuple[str, str]:
-    place = ARM_ORDER.index(arm) if arm in ARM_ORDER else len(ARM_ORDER) + position
-    return theme.arms[place % len(theme.arms)], MARKERS[place % len(MARKERS)]
+def _style(arm: str, position: int, theme: Theme) -> tuple[str, str, Any]:
+    """Colour, marker and dashes of an arm: the same in every comparison that has it."""
+    place = KNOWN_ARMS.index(arm) if arm in KNOWN_ARMS else position
+    colour, marker = theme.arms[place % len(theme.arms)], MARKERS[place % len(MARKERS)]
+    return colour, marker, DASHES[place % len(DASHES)]
 
 
 def _signed(value: float, digits: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -25,11 +26,12 @@ from fmnist_aug.report.tiles import (
     hard_tiles,
     sample_strips,
 )
-from fmnist_aug.report.wording import interval, number, percent, plural
+from fmnist_aug.report.wording import interval, number, percent, plural, unbroken
 from fmnist_aug.text import clean
 
 OPEN_ROWS = 24
 """Tables with more rows than this are folded until asked for."""
+PACKAGES = {"fmnist_aug": "fmnist-aug", "scikit_learn": "scikit-learn"}
 MOST_HARD = 16
 """Images that were hard for all arms: so many of either kind at the most."""
 
@@ -64,6 +66,8 @@ def render_page(
     )
     style, script = _own_file("style.css") + matrix_style(), _own_file("script.js")
     mistakes = collect_mistakes(results, test.labels, logits)
+    answer = summary.answer(results)
+    answer = dataclasses.replace(answer, sentence=unbroken(answer.sentence))
     return environment.get_template("template.html.j2").render(
         # our own files, and JSON that is escaped for where it stands; all else is autoescaped
         style=Markup(style),
@@ -77,17 +81,19 @@ def render_page(
         all_shown=len(results["class_names"]) <= MOST_SHOWN,
         title=f"{clean(results['dataset'])}: did targeted augmentation help?",
         dataset=clean(results["dataset"]),
-        answer=summary.answer(results),
+        answer=answer,
         facts=_facts(results),
         cards=_cards(results),
+        known_arms=summary.KNOWN_ARMS,
         accuracy=tables.accuracy_table(results),
         arms=tables.arms_table(results),
         contrasts=tables.contrasts_table(results),
         focus=tables.focus_table(results),
-        focus_sentence=summary.focus_sentence(results),
+        focus_sentence=unbroken(summary.focus_sentence(results)),
         recall=tables.recall_table(results),
         figures=_figures(results, figures),
-        plan={key: clean(results["plan"][key]) for key in ("reason", "source", "policy")},
+        plan={key: unbroken(clean(results["plan"][key])) for key in ("reason", "source", "policy")},
+        selects=results["plan"].get("keep", 1) < 1 and "targeted" in summary.arm_names(results),
         plan_tables=_plan_tables(results),
         galleries=arm_galleries(results, test, mislabelled),
         hard=_hard_galleries(results, test, list(logits.values())),
@@ -161,7 +167,7 @@ def _cards(results: summary.Results) -> list[dict[str, str]]:
                 "arm": arm,
                 "mean": percent(entry["mean"]),
                 "spread": spread,
-                "interval": interval(entry["ci95"]) if entry["ci95"] else "",
+                "interval": unbroken(interval(entry["ci95"])) if entry["ci95"] else "",
                 "runs": plural(len(summary.runs_of(results, arm)), "run"),
                 "focus": number(summary.focus_total(results, arm)),
             }
@@ -231,7 +237,10 @@ def _environment(results: summary.Results) -> list[tuple[str, str]]:
         key: value for key, value in results["environment"].items() if key != "command"
     }
     rows = [
-        (clean(key).replace("_", " "), clean(value))
+        (
+            PACKAGES.get(key) or clean(key).replace("_", " "),
+            f"{value:.1f}" if isinstance(value, float) else clean(value),
+        )
         for key, value in known.items()
         if isinstance(value, str | int | float) and value != ""
     ]

@@ -21,7 +21,7 @@ from fmnist_aug.report.summary import Results, arm_names, class_names, runs_of
 
 MOST_MISTAKES = 40_000
 """Mistakes on the page at the most; with more, later seeds are left out of all arms alike."""
-MOST_PICTURE_BYTES = 1_000_000
+MOST_PICTURE_BYTES = 1_700_000
 """Room for the pictures on the page, as base64."""
 
 

@@ -15,6 +15,8 @@ Results = dict[str, Any]
 """A comparison's results as `results.json` holds them (schema 1)."""
 
 ARM_ORDER = ("baseline", "uniform", "targeted")
+KNOWN_ARMS = (*ARM_ORDER, "sampler-only", "augment-only", "random-classes")
+"""All arms there are; what they look like follows from their places here."""
 
 
 @dataclass(frozen=True)

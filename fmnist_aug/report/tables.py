@@ -111,10 +111,10 @@ def arms_table(results: Results) -> TextTable:
 
 
 def focus_table(results: Results) -> TextTable:
-    """The mislabels that the focus classes are part of, for each arm and run."""
+    """The mislabels that the focus classes are part of, for each arm and run; none, no rows."""
     rows: list[tuple[str, ...]] = []
     strong: set[int] = set()
-    for arm in arm_names(results):
+    for arm in arm_names(results) if focus_classes(results) else ():
         runs = runs_of(results, arm)
         for run in runs:
             focus = run["focus"]
@@ -231,8 +231,9 @@ def render_tables(results: Results, console: Console) -> None:
         focus_table(results),
         contrasts_table(results),
     ):
-        console.print()
-        _render(table, console)
+        if table.rows or table.note:
+            console.print()
+            _render(table, console)
     console.print()
     console.print(Text(focus_sentence(results)))
 

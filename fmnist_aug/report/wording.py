@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 NOTHING = "–"
@@ -92,6 +93,17 @@ def join_names(names: Sequence[str], most: int = 4) -> str:
     if len(names) < 2:
         return "".join(names)
     return ", ".join(names[:-1]) + f" and {names[-1]}"
+
+
+def unbroken(text: str) -> str:
+    """``text`` that no line break parts a number from its sign, or an interval's two ends.
+
+    >>> unbroken("95 % interval 1.0 … 2.0, p = 0.5").count(chr(0xA0))
+    5
+    """
+    return re.sub(
+        r"(?<=\d) (?=[%…])|(?<=…) (?=[\d+−])|(?<=\bp) (?=[=<])|(?<=[=<]) (?=\d)", "\xa0", text
+    )
 
 
 def plural(count: int, noun: str) -> str:
