@@ -193,7 +193,7 @@ class Normalisation:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Normalise (N, C, H, W) into channels-last float32."""
-        inputs: Tensor = (images.float() - self.mean) / self.std
+        inputs = images.to(torch.float32, copy=True).sub_(self.mean).div_(self.std)
         return inputs.contiguous(memory_format=torch.channels_last)
 
 

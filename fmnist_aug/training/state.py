@@ -15,6 +15,7 @@ from fmnist_aug.classifier import read_tensors, write_tensors
 from fmnist_aug.errors import CheckpointError
 from fmnist_aug.training.curve import LearningCurve
 from fmnist_aug.training.selection import HardExamples
+from fmnist_aug.training.sgd import Optimizer
 
 
 @dataclass
@@ -22,7 +23,7 @@ class TrainingState:
     """What changes from step to step."""
 
     model: nn.Module
-    optimizers: list[torch.optim.Optimizer]
+    optimizers: list[Optimizer]
     hard: HardExamples
     curve: LearningCurve
     step: int = 0
@@ -35,9 +36,8 @@ def save_state(path: Path, state: TrainingState, identity: dict[str, Any]) -> No
     tensors["hard.losses"] = state.hard.losses
     tensors["hard.visits"] = state.hard.visits
     for position, optimizer in enumerate(state.optimizers):
-        for index, values in optimizer.state_dict()["state"].items():
-            for name, value in values.items():
-                tensors[f"optimizer.{position}.{index}.{name}"] = value
+        for name, value in optimizer.state_dict().items():
+            tensors[f"optimizer.{position}.{name}"] = value
     header = {
         "identity": identity,
         "step": state.step,
@@ -89,13 +89,14 @@ def _load(state: TrainingState, tensors: dict[str, Tensor], header: dict[str, An
     state.hard.losses.copy_(tensors["hard.losses"])
     state.hard.visits.copy_(tensors["hard.visits"])
     for position, optimizer in enumerate(state.optimizers):
-        content = optimizer.state_dict()
-        content["state"] = {}
-        for key, value in tensors.items():
-            part = key.split(".")
-            if part[0] == "optimizer" and int(part[1]) == position:
-                content["state"].setdefault(int(part[2]), {})[part[3]] = value
-        optimizer.load_state_dict(content)
+        start = f"optimizer.{position}."
+        optimizer.load_state_dict(
+            {
+                name.removeprefix(start): value
+                for name, value in tensors.items()
+                if name.startswith(start)
+            }
+        )
     state.curve.load_state_dict(header["curve"])
     state.step, state.seconds = step, seconds
 
