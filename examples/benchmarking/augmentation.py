@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from benchmarking.equivalents import kornia_modules, torchvision_transform
+from benchmarking.equivalents import kornia_modules, kornia_normalisation, torchvision_transform
 from benchmarking.plain_loop import MEAN, STD, WORKERS, PerImage
 from benchmarking.timing import Options, compared, in_turns
 from fmnist_aug import load_dataset
@@ -106,13 +106,13 @@ def batched(data: ImageDataset, policy: Policy) -> float:
 
 
 def with_kornia(data: ImageDataset, policy: Policy) -> float:
-    modules = kornia_modules(policy)
+    modules = [*kornia_modules(policy), kornia_normalisation(MEAN, STD)]
 
     def batch(images: Tensor, indices: Tensor) -> Tensor:
         batch = images.index_select(0, indices).float() / 255
         for module in modules:
             batch = module(batch)
-        return (batch - MEAN) / STD
+        return batch
 
     return _images_a_second(data, batch)
 

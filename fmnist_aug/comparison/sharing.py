@@ -61,8 +61,8 @@ class _Pickler(ForkingPickler):
 
     def reducer_override(self, value: Any) -> Any:
         memory = value if isinstance(value, np.ndarray) else None
-        while isinstance(memory, np.ndarray):
-            memory = memory.base
+        while isinstance(memory, np.ndarray | memoryview):
+            memory = memory.base if isinstance(memory, np.ndarray) else memory.obj
         if not isinstance(memory, _Memory) or value.nbytes != len(memory):
             return NotImplemented
         if memory.descriptor not in self.descriptors:
