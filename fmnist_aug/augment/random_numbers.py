@@ -24,8 +24,9 @@ def draw_keys(seed: int, epochs: Tensor | int, indices: Tensor, copies: Tensor |
     if indices.device.type != "cpu":
         keys = _mix_tensor(indices + _wrap(start))
         return _mix_tensor(_mix_tensor(keys + copies) + epochs)
-    keys = _mix_array(_as_array(indices) + np.uint64(start % (1 << 64)))
-    return _as_tensor(_mix_array(_mix_array(keys + _as_array(copies)) + _as_array(epochs)))
+    mixed = _mix_array(_as_array(indices) + np.uint64(start % (1 << 64)))
+    mixed = _mix_array(_mix_array(mixed + _as_array(copies)) + _as_array(epochs))
+    return torch.from_numpy(mixed.view(np.int64))
 
 
 def uniforms(keys: Tensor, purpose: int, count: int) -> Tensor:
@@ -92,10 +93,6 @@ def _mix_tensor(values: Tensor) -> Tensor:
 def _as_array(values: Tensor | int) -> NDArray[np.uint64]:
     array = values.numpy() if isinstance(values, Tensor) else np.array(values)
     return array.view(np.uint64)
-
-
-def _as_tensor(values: NDArray[np.uint64]) -> Tensor:
-    return torch.from_numpy(values.view(np.int64))
 
 
 def _logical_shift(values: Tensor, bits: int) -> Tensor:

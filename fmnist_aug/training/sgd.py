@@ -66,10 +66,10 @@ class SGD(Optimizer):
         """Do one step with the gradients that are there."""
         for group, buffers in zip(self.param_groups, self.buffers, strict=True):
             weights = group["params"]
-            gradients = [weight.grad for weight in weights]
-            if group["weight_decay"]:
-                gradients = torch._foreach_add(gradients, weights, alpha=group["weight_decay"])
+            gradients = torch._foreach_add(
+                [weight.grad for weight in weights], weights, alpha=group["weight_decay"]
+            )
             torch._foreach_mul_(buffers, self.momentum)
             torch._foreach_add_(buffers, gradients)
-            gradients = torch._foreach_add(gradients, buffers, alpha=self.momentum)
-            torch._foreach_add_(weights, gradients, alpha=-group["lr"])
+            directions = torch._foreach_add(gradients, buffers, alpha=self.momentum)
+            torch._foreach_add_(weights, directions, alpha=-group["lr"])
