@@ -63,7 +63,8 @@ class _Pickler(ForkingPickler):
         memory = value if isinstance(value, np.ndarray) else None
         while isinstance(memory, np.ndarray | memoryview):
             memory = memory.base if isinstance(memory, np.ndarray) else memory.obj
-        if not isinstance(memory, _Memory) or value.nbytes != len(memory):
+        whole = isinstance(memory, _Memory) and value.nbytes == len(memory)
+        if not whole or not value.flags.c_contiguous:
             return NotImplemented
         if memory.descriptor not in self.descriptors:
             self.descriptors.append(memory.descriptor)
