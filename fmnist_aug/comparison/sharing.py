@@ -60,7 +60,7 @@ class _Pickler(ForkingPickler):
         self.descriptors: list[int] = []
 
     def reducer_override(self, value: Any) -> Any:
-        memory = value if isinstance(value, np.ndarray) else None
+        memory: Any = value if isinstance(value, np.ndarray) else None
         while isinstance(memory, np.ndarray | memoryview):
             memory = memory.base if isinstance(memory, np.ndarray) else memory.obj
         whole = isinstance(memory, _Memory) and value.nbytes == len(memory)
