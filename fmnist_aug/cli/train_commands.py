@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,9 @@ from fmnist_aug.cli.options import (
     tracker_options,
     training_options,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 @click.command()
@@ -141,6 +144,7 @@ def evaluate(
     from fmnist_aug.confusion import ConfusionReport
     from fmnist_aug.data import load_dataset
 
+    predictions: ArrayLike
     if (checkpoint is None) == (ensemble is None):
         raise click.UsageError("name one CHECKPOINT, or a comparison's folder with --ensemble")
     if arm is not None and ensemble is None:

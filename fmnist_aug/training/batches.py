@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -12,32 +14,50 @@ from torch import Tensor
 
 from fmnist_aug.augment.batched import augment_batch
 from fmnist_aug.augment.mixing import Partners, mix_images, soft_labels
-from fmnist_aug.augment.policies import Policy
+from fmnist_aug.augment.policies import Mix, Policy
 from fmnist_aug.augment.random_numbers import draw_keys
 from fmnist_aug.classifier import CheckpointHeader, Normalisation
 from fmnist_aug.data import ImageDataset
 from fmnist_aug.plan import ConfusionPlan
 from fmnist_aug.sampler import AugmentationSampler
+from fmnist_aug.training.refresh import Predict, RefreshedDraws
 from fmnist_aug.training.selection import HardExamples
 
 _TARGETED_SEED = 1 << 32
 """Added to the seed for the targeted policy, so that its draws don't repeat the base policy's."""
+Draws: TypeAlias = AugmentationSampler | RefreshedDraws
 
 
-def make_sampler(
-    dataset: ImageDataset, plan: ConfusionPlan, seed: int, batches: Iterable[int]
-) -> AugmentationSampler:
-    """The sampler of a training, which knows how many of its epochs make up all the batches.
+def make_draws(
+    dataset: ImageDataset,
+    plan: ConfusionPlan,
+    seed: int,
+    batches: Iterable[int],
+    refreshed: list[ConfusionPlan],
+    predict: Predict,
+) -> Draws:
+    """The draws of a training, made for as many epochs as make up all the batches.
 
     Args:
         dataset: the training images.
         plan: the extra draws.
         seed: of the order.
         batches: the number of draws of each batch.
+        refreshed: the plan after each refresh so far, as for `RefreshedDraws`.
+        predict: as for `RefreshedDraws`.
     """
+    draws = sum(batches)
+    sampler = _make_sampler(dataset, dataclasses.replace(plan, refresh_every=0), seed, draws)
+    if not plan.refresh_every:
+        return sampler
+    return RefreshedDraws(dataset, sampler, plan.refresh_every, draws, refreshed, predict)
+
+
+def _make_sampler(
+    dataset: ImageDataset, plan: ConfusionPlan, seed: int, draws: int
+) -> AugmentationSampler:
     if not plan.changes_with_time:
         return AugmentationSampler(dataset, plan, seed=seed)
-    draws = sum(batches)
     epochs = 1
     while True:
         sampler = AugmentationSampler(dataset, plan, seed=seed, epochs=epochs)
@@ -56,7 +76,7 @@ class Batches:
     def __init__(
         self,
         dataset: ImageDataset,
-        sampler: AugmentationSampler,
+        sampler: Draws,
         batch_size: int,
         base: Policy,
         targeted: Policy,
@@ -81,16 +101,7 @@ class Batches:
         self.share = share
         self.hard = HardExamples(len(dataset), device)
         self.num_classes = dataset.num_classes
-        pairs = [(pair.first, pair.second) for pair in sampler.plan.pairs]
-        self.mixtures = [
-            (
-                extra,
-                policy.mix,
-                Partners(dataset.labels, dataset.num_classes, pairs, policy.mix.partner, device),
-            )
-            for extra, policy in ((False, base), (True, targeted))
-            if policy.mix
-        ]
+        self._mixtures: tuple[int, list[tuple[bool, Mix, Partners]]] | None = None
 
     def stream(self, first: int, steps: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """The batches ``first`` … ``steps`` − 1: inputs (N, C, H, W), targets, indices (N,).
@@ -108,7 +119,7 @@ class Batches:
             where, copies, epochs = where[self.share], copies[self.share], epochs[self.share]
             images = self._augment(where, copies, epochs)
             targets = self.labels[where]
-            if self.mixtures:
+            if self.base.mix or self.targeted.mix:
                 images, targets = self._mix(images, where, copies, epochs)
             yield self.normalise(images), targets, where
 
@@ -138,6 +149,29 @@ class Batches:
             images = torch.where((copies > 0)[:, None, None, None], changed, images)
         return images
 
+    def _find_mixtures(self) -> list[tuple[bool, Mix, Partners]]:
+        """What is mixed into regular and into extra draws, by the plan that is followed now."""
+        plan, refreshes, unseen = self.sampler.plan, 0, None
+        if isinstance(self.sampler, RefreshedDraws):
+            plan, unseen = self.sampler.newest, self.sampler.unseen
+            refreshes = len(self.sampler.plans)
+        if self._mixtures is None or self._mixtures[0] != refreshes:
+            labels = self.labels.cpu().numpy()
+            pairs = [(pair.first, pair.second) for pair in plan.pairs]
+            mixtures = [
+                (
+                    extra,
+                    policy.mix,
+                    Partners(
+                        labels, self.num_classes, pairs, policy.mix.partner, self.device, unseen
+                    ),
+                )
+                for extra, policy in ((False, self.base), (True, self.targeted))
+                if policy.mix
+            ]
+            self._mixtures = refreshes, mixtures
+        return self._mixtures[1]
+
     def _mix(
         self, images: Tensor, indices: Tensor, copies: Tensor, epochs: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -147,7 +181,7 @@ class Batches:
         """
         own = self.labels[indices]
         targets = F.one_hot(own, self.num_classes).float()
-        for extra, mix, partners in self.mixtures:
+        for extra, mix, partners in self._find_mixtures():
             wanted = ((copies > 0) == extra) | (not self.targeted.mix)
             keys = draw_keys(self.seed + extra * _TARGETED_SEED, epochs, indices, copies)
             chosen = partners.choose(keys, indices)
