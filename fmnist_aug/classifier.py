@@ -193,7 +193,11 @@ class Normalisation:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Normalise (N, C, H, W) into channels-last float32."""
-        inputs: Tensor = (images.float() - self.mean) / self.std
+        if images.is_floating_point():
+            inputs = images.float() - self.mean
+        else:
+            inputs = images.float().sub_(self.mean)
+        inputs.div_(self.std)
         return inputs.contiguous(memory_format=torch.channels_last)
 
 

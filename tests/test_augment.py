@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -50,13 +52,10 @@ def test_uniform_numbers_are_uniform_and_unrelated():
 
 def test_random_numbers_are_the_same_on_the_cpu_and_on_a_device():
     values = torch.randint(-(1 << 63), (1 << 63) - 1, (10_000,))
-    found, expected = (
-        mix(values) for mix in (random_numbers._mix_with_numpy, random_numbers._mix_with_torch)
-    )
-    assert torch.equal(found, expected)
+    found = random_numbers._mix_array(values.numpy().view(np.uint64)).view(np.int64)
+    assert torch.equal(torch.from_numpy(found), random_numbers._mix_tensor(values))
     # the first output of SplitMix64 from state 0, as its authors' reference code gives it
-    first = random_numbers._mix(torch.zeros(1, dtype=torch.int64))
-    assert int(first) % (1 << 64) == 0xE220A8397B1DCDAF
+    assert random_numbers._mix_array(np.zeros(1, np.uint64)) == 0xE220A8397B1DCDAF
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -74,6 +73,34 @@ def test_a_batch_is_augmented_image_by_image_whatever_its_company(garments, name
         images[order], POLICIES[name], order, seed=5, epochs=epochs[order], copies=copies[order]
     )
     assert torch.equal(apart, together[order])
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_uint8_images_are_augmented_like_floats_and_stay_as_they_were(garments, name):
+    images = as_batch(garments).to(torch.uint8)
+    before, indices = images.clone(), torch.arange(300)
+    found = augment_batch(images, POLICIES[name], indices, seed=3)
+    assert torch.equal(
+        found.float(), augment_batch(images.float(), POLICIES[name], indices, seed=3)
+    )
+    assert torch.equal(images, before)
+    computed = name in ("geometric", "photometric", "buttons")
+    assert found.dtype == (torch.float32 if computed else torch.uint8)
+
+
+@pytest.mark.parametrize(
+    "operation", {type(op): op for policy in POLICIES.values() for op in policy.operations}.values()
+)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_an_operation_leaves_alone_what_it_is_not_to_change(garments, operation, dtype):
+    images, indices = as_batch(garments).to(dtype), torch.arange(300)
+    found, everywhere = (
+        augment_batch(images, Policy("", "", (replace(operation, p=p),)), indices)
+        for p in (0.3, 1.0)
+    )
+    kept = (found == images).flatten(1).all(dim=1)
+    assert 0.6 < kept.float().mean() < 0.8
+    assert torch.equal(found[~kept], everywhere[~kept])
 
 
 @pytest.mark.parametrize("name", [name for name in POLICIES if POLICIES[name].operations])

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 from sklearn.datasets import load_digits
 from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import cross_val_predict
@@ -232,6 +233,14 @@ def test_predictions_that_do_not_fit_are_refused(true, predicted, names):
 def test_the_wilson_interval_has_textbook_values():
     assert wilson_interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
     assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+def test_the_wilson_interval_is_scipys():
+    for trials in (1, 7, 6000, 1 << 40):
+        for successes in sorted({0, 1, trials // 3, trials - 1, trials}):
+            expected = binomtest(successes, trials).proportion_ci(method="wilson")
+            found = wilson_interval(successes, trials)
+            assert found == pytest.approx((expected.low, expected.high), rel=1e-9, abs=1e-12)
 
 
 class Decoder:

@@ -1,4 +1,6 @@
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from fmnist_aug.training import (
 from fmnist_aug.training.measure import choose_fastest
 from fmnist_aug.training.muon import orthogonalise
 from fmnist_aug.training.selection import HardExamples
+from fmnist_aug.training.sgd import SGD
 
 SHORT = TrainSettings(model="fast-cnn", epochs=2, batch_size=50, optimizer="muon")
 CPU = Hardware("cpu", "fp32")
@@ -289,6 +292,40 @@ def test_orthogonalised_matrices_have_singular_values_near_one():
         values = torch.linalg.svdvals(orthogonalise(shaped))
         assert values.min() > 0.4
         assert values.max() < 1.4
+
+
+def test_sgd_moves_as_torchs_does():
+    start = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
+    optimizers = (
+        SGD([{"params": [ours], "weight_decay": 0.1}], lr=0.1, momentum=0.9),
+        torch.optim.SGD([theirs], lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1),
+    )
+    for _ in range(5):
+        for weight, optimizer in zip((ours, theirs), optimizers, strict=True):
+            optimizer.zero_grad()
+            (weight.sin() ** 2).sum().backward()
+            optimizer.step()
+    assert not torch.allclose(ours, start)
+    assert torch.equal(ours, theirs)
+
+
+def test_a_training_imports_neither_torchs_compiler_nor_scipy():
+    """Each is a second and some eighty megabytes, in every process that trains."""
+    code = (
+        "import sys\n"
+        "import numpy as np\n"
+        "from fmnist_aug import ConfusionPlan, load_dataset\n"
+        "from fmnist_aug.augment import get_policy\n"
+        "from fmnist_aug.training import PRESETS, train_model\n"
+        "import dataclasses\n"
+        "data = load_dataset().subset(np.arange(64))\n"
+        "settings = dataclasses.replace(PRESETS['fast'].settings, epochs=0.25)\n"
+        "train_model(data, settings, base=get_policy('flip'))\n"
+        "print(*{'torch._dynamo', 'triton', 'scipy', 'sklearn', 'albumentations'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 @pytest.fixture(scope="module")

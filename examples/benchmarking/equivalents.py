@@ -43,6 +43,12 @@ def kornia_modules(policy: Policy) -> list[Any]:
     return [module for operation in policy.operations for module in _kornia(operation)]
 
 
+def kornia_normalisation(mean: float, std: float) -> Any:
+    from kornia import enhance
+
+    return enhance.Normalize(mean, std)
+
+
 def _kornia(operation: Operation) -> list[Any]:
     from kornia import augmentation
 

@@ -1,4 +1,8 @@
-"""The policies on whole batches of tensors, on any device, without touching global random state."""
+"""The policies on whole batches of tensors, on any device, without touching global random state.
+
+Images stay uint8 as long as they are only moved about: a quarter of the memory traffic of float32.
+Nothing depends on how many images are changed, since counting them would make a GPU wait.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +17,10 @@ from fmnist_aug.augment.policies import (
     BrightnessContrast,
     Erase,
     Flip,
-    Operation,
     Policy,
     Sharpen,
 )
-from fmnist_aug.augment.random_numbers import (
-    draw_keys,
-    integers_between,
-    uniform,
-    uniform_between,
-)
+from fmnist_aug.augment.random_numbers import between, draw_keys, integers, uniform, uniforms
 
 
 def augment_batch(
@@ -32,118 +30,157 @@ def augment_batch(
     *,
     seed: int = 0,
     epochs: Tensor | int = 0,
-    copies: Tensor | None = None,
+    copies: Tensor | int = 0,
 ) -> Tensor:
     """Augment a batch; what happens to an image depends on (seed, epoch, index, copy) alone.
 
     Args:
-        images: float (N, C, H, W), values 0–255. Not changed.
+        images: uint8 or float32 (N, C, H, W), values 0–255. Not changed.
         policy: what to do.
         indices: int64 (N,), each image's index in its data set.
         seed: another seed gives other augmentations.
         epochs: int64 (N,) or one number for all.
-        copies: int64 (N,), 0 for regular draws, 1, 2, … for extra ones; 0 for all by default.
+        copies: int64 (N,) or one number for all; 0 for regular draws, 1, 2, … for extra ones.
 
     Returns:
-        float (N, C, H, W), values 0–255, whole numbers as in uint8 images.
+        (N, C, H, W), values 0–255: uint8 if uint8 images were only moved, mirrored or erased;
+        else float32, computed values being whole numbers as in uint8 images.
     """
     if not policy.operations or not len(images):
         return images
-    copies = torch.zeros_like(indices) if copies is None else copies
-    keys = draw_keys(seed, epochs, indices, copies)
+    images = images.contiguous()
+    alternates = [isinstance(item, Flip) and item.p == 0.5 for item in policy.operations]
+    keys = indices if all(alternates) else draw_keys(seed, epochs, indices, copies)
     for position, operation in enumerate(policy.operations):
         purpose = 16 * position
         chosen: Tensor | None = None  # all
-        if isinstance(operation, Flip) and operation.p == 0.5:
+        if alternates[position]:
             # the same coin for an image in all epochs and copies, turned over at each next draw
-            coin = draw_keys(seed, 0, indices, torch.zeros_like(indices))
+            coin = draw_keys(seed, 0, indices, 0)
             chosen = (uniform(coin, purpose) < 0.5) ^ ((copies + epochs) % 2 == 1)
         elif operation.p < 1:
             chosen = uniform(keys, purpose) < operation.p
-        changed = _apply(images, operation, keys, purpose + 1)
-        if chosen is not None:
-            changed = torch.where(chosen[:, None, None, None], changed, images)
-        images = changed
+        if isinstance(operation, Erase):
+            images = _erase(images, operation, keys, purpose + 1, chosen)
+        else:
+            changed = _apply(images, operation, keys, purpose + 1)
+            images = changed if chosen is None else _select(chosen, changed, images)
     return images
 
 
-def _apply(images: Tensor, operation: Operation, keys: Tensor, purpose: int) -> Tensor:
+def _select(chosen: Tensor, changed: Tensor, images: Tensor) -> Tensor:
+    """The changed ones of the images that are chosen, bool (N,), and the others as they are."""
+    chosen = chosen[:, None, None, None]
+    if changed.dtype != torch.uint8:
+        return torch.where(chosen, changed, images)
+    bits = chosen.to(torch.uint8).neg_()  # all or none; several times as fast as torch.where
+    return (images ^ changed).bitwise_and_(bits).bitwise_xor_(images)
+
+
+def _apply(
+    images: Tensor,
+    operation: Flip | Affine | BrightnessContrast | Sharpen,
+    keys: Tensor,
+    purpose: int,
+) -> Tensor:
     if isinstance(operation, Flip):
         return images.flip(3)
     if isinstance(operation, Affine):
         return _affine(images, operation, keys, purpose)
     if isinstance(operation, BrightnessContrast):
         return _brightness_contrast(images, operation, keys, purpose)
-    if isinstance(operation, Sharpen):
-        return _sharpen(images, operation, keys, purpose)
-    return _erase(images, operation, keys, purpose)
+    return _sharpen(images, operation, keys, purpose)
 
 
 def _affine(images: Tensor, operation: Affine, keys: Tensor, purpose: int) -> Tensor:
     height, width = images.shape[2:]
     limits = operation.shift_pixels(width), operation.shift_pixels(height)
-    move_x, move_y = (
-        integers_between(keys, purpose + axis, -limit, limit) for axis, limit in enumerate(limits)
-    )
+    numbers = uniforms(keys, purpose, 4)
+    move_x, move_y = (integers(numbers[axis], -limits[axis], limits[axis]) for axis in (0, 1))
     if not operation.rotate and operation.scale == (1.0, 1.0):
-        return _shift(images, move_x, move_y, *limits)
-    angle = uniform_between(keys, purpose + 2, -operation.rotate, operation.rotate)
-    angle = angle * (math.pi / 180)
-    scale = uniform_between(keys, purpose + 3, *operation.scale)
+        return _shift(images, move_x, move_y, limits[0])
+    angle = between(numbers[2], -operation.rotate, operation.rotate) * (math.pi / 180)
+    scale = between(numbers[3], *operation.scale)
     # where each output pixel comes from: undo the shift, then the rotation, then the scale; each
     # coordinate is a part that depends on the column plus one that depends on the row
     x, y = (
-        torch.arange(side, device=images.device, dtype=images.dtype)
-        - (side - 1) / 2
-        - move[:, None]
+        torch.arange(side, device=images.device) - (side - 1) / 2 - move[:, None]
         for side, move in ((width, move_x), (height, move_y))
     )
     cosine, sine = (angle.cos() / scale)[:, None], (angle.sin() / scale)[:, None]
     to_x, to_y = (2 / max(side - 1, 1) for side in (width, height))
-    grid = images.new_empty(len(images), height, width, 2)
-    for axis, (by_column, by_row) in enumerate(
-        ((cosine * to_x * x, -sine * to_x * y), (sine * to_y * x, cosine * to_y * y))
-    ):
-        torch.add(by_column[:, None, :], by_row[:, :, None], out=grid[..., axis])
-    moved = F.grid_sample(images, grid, "bilinear", padding_mode="border", align_corners=True)
+    # as complex numbers x + iy both coordinates of a pixel are added at once
+    by_column = torch.complex(cosine * to_x * x, sine * to_y * x)
+    by_row = torch.complex(-sine * to_x * y, cosine * to_y * y)
+    grid = torch.view_as_real(by_column[:, None, :] + by_row[:, :, None])
+    moved = F.grid_sample(
+        images.float(), grid, "bilinear", padding_mode="border", align_corners=True
+    )
     return moved.round_()
 
 
-def _shift(images: Tensor, move_x: Tensor, move_y: Tensor, limit_x: int, limit_y: int) -> Tensor:
-    """Move by whole pixels: each row is copied as one piece out of the padded images."""
+def _shift(images: Tensor, move_x: Tensor, move_y: Tensor, limit: int) -> Tensor:
+    """Move by whole pixels, up to ``limit`` sideways: rows are copied out of wider images."""
     number, channels, height, width = images.shape
-    padded = F.pad(images, (limit_x, limit_x, limit_y, limit_y), mode="replicate").contiguous()
-    line = width + 2 * limit_x
-    plane = line * (height + 2 * limit_y)
-    pieces = padded.as_strided((padded.numel() - width + 1, width), (1, 1))
-    planes = torch.arange(number * channels, device=images.device).view(number, channels) * plane
-    corners = planes + ((limit_y - move_y) * line + (limit_x - move_x))[:, None]
-    rows = corners[:, :, None] + torch.arange(height, device=images.device) * line
-    return pieces.index_select(0, rows.view(-1)).view(images.shape)
+    line = width + 2 * limit
+    wide = images.new_empty(number, channels, height, line)
+    wide[..., limit : limit + width] = images
+    wide[..., :limit] = images[..., :1]
+    wide[..., limit + width :] = images[..., -1:]
+    pieces = wide.as_strided((wide.numel() - width + 1, width), (1, 1))
+    planes = torch.arange(number * channels, device=images.device).view(number, channels, 1)
+    rows = (torch.arange(height, device=images.device) - move_y[:, None]).clamp_(0, height - 1)
+    starts = (planes * height + rows[:, None]) * line + (limit - move_x)[:, None, None]
+    return pieces.index_select(0, starts.view(-1)).view(images.shape)
 
 
 def _brightness_contrast(
     images: Tensor, operation: BrightnessContrast, keys: Tensor, purpose: int
 ) -> Tensor:
-    factor = 1 + uniform_between(keys, purpose, *operation.contrast)
-    offset = 255 * uniform_between(keys, purpose + 1, *operation.brightness)
-    changed = images * factor[:, None, None, None]
+    numbers = uniforms(keys, purpose, 2)
+    factor = 1 + between(numbers[0], *operation.contrast)
+    offset = 255 * between(numbers[1], *operation.brightness)
+    changed = images.float() * factor[:, None, None, None]
     return changed.add_(offset[:, None, None, None]).round_().clamp_(0, 255)
 
 
 def _sharpen(images: Tensor, operation: Sharpen, keys: Tensor, purpose: int) -> Tensor:
-    amount = uniform_between(keys, purpose, *operation.amount)[:, None, None, None]
-    means = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="reflect"), 3, stride=1)
-    return (images + 9 * amount * (images - means)).round_().clamp_(0, 255)
+    amount = between(uniform(keys, purpose), *operation.amount)[:, None, None, None]
+    images = images.float()
+    sums = _sums_of_three(_sums_of_three(images, 2), 3)
+    difference = sums.sub_(images, alpha=9).mul_(-amount)
+    return difference.add_(images).round_().clamp_(0, 255)
 
 
-def _erase(images: Tensor, operation: Erase, keys: Tensor, purpose: int) -> Tensor:
+def _sums_of_three(images: Tensor, axis: int) -> Tensor:
+    """Each value and its two neighbours along an axis, which is mirrored at its ends."""
+    side = images.shape[axis]
+    inner = min(1, side - 1)
+    sums = images.clone()
+    sums.narrow(axis, 1, side - 1).add_(images.narrow(axis, 0, side - 1))
+    sums.narrow(axis, 0, side - 1).add_(images.narrow(axis, 1, side - 1))
+    sums.narrow(axis, 0, 1).add_(images.narrow(axis, inner, 1))
+    sums.narrow(axis, side - 1, 1).add_(images.narrow(axis, side - 1 - inner, 1))
+    return sums
+
+
+def _erase(
+    images: Tensor, operation: Erase, keys: Tensor, purpose: int, chosen: Tensor | None
+) -> Tensor:
+    """Black out a rectangle of the images that are chosen, bool (N,), or of all."""
+    number, (height, width) = len(images), images.shape[2:]
+    numbers = uniforms(keys, purpose, 4)
     spans = []
-    for axis, side in enumerate(images.shape[2:]):
+    for axis, side in enumerate((height, width)):
         smallest, largest = operation.size_pixels(side)
-        size = integers_between(keys, purpose + 2 * axis, smallest, min(largest, side))
-        start = integers_between(keys, purpose + 2 * axis + 1, 0, side - size)
+        size = integers(numbers[2 * axis], smallest, min(largest, side))[:, None]
+        start = integers(numbers[2 * axis + 1], 0, side - size[:, 0])[:, None]
         pixels = torch.arange(side, device=images.device)
-        spans.append((pixels >= start[:, None]) & (pixels < (start + size)[:, None]))
+        spans.append((pixels >= start) & (pixels < start + size))
     rows, columns = spans
-    return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
+    if chosen is not None:
+        rows = rows & chosen[:, None]
+    # what is kept: a line of ones, or the image's own line in the rows of its rectangle
+    kept = torch.cat((~columns, columns.new_ones(1, width))).to(images.dtype)
+    lines = torch.where(rows, torch.arange(number, device=images.device)[:, None], number)
+    return images * kept.index_select(0, lines.view(-1)).view(number, 1, height, width)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 _GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
@@ -17,49 +18,81 @@ _FIRST = 0xBF58476D1CE4E5B9 - (1 << 64)
 _SECOND = 0x94D049BB133111EB - (1 << 64)
 
 
-def draw_keys(seed: int, epochs: Tensor | int, indices: Tensor, copies: Tensor) -> Tensor:
+def draw_keys(seed: int, epochs: Tensor | int, indices: Tensor, copies: Tensor | int) -> Tensor:
     """One key a draw, int64 (N,), from seed, epoch, index and copy number."""
-    keys = _mix(indices + _wrap(seed * 0x632BE59BD9B4E019))
-    keys = _mix(keys + copies)
-    return _mix(keys + epochs)
+    start = seed * 0x632BE59BD9B4E019
+    if indices.device.type != "cpu":
+        keys = _mix_tensor(indices + _wrap(start))
+        return _mix_tensor(_mix_tensor(keys + copies) + epochs)
+    mixed = _mix_array(_as_array(indices) + np.uint64(start % (1 << 64)))
+    mixed = _mix_array(_mix_array(mixed + _as_array(copies)) + _as_array(epochs))
+    return torch.from_numpy(mixed.view(np.int64))
+
+
+def uniforms(keys: Tensor, purpose: int, count: int) -> Tensor:
+    """Uniform numbers in [0, 1), float32 (count, N): one a key, for each purpose from this one on.
+
+    Together, since for the few numbers of a batch a call takes longer than what it computes.
+    """
+    steps = [(number + 1) * _GOLDEN for number in range(purpose, purpose + count)]
+    if keys.device.type != "cpu":
+        steps = [_wrap(step) for step in steps]
+        mixed = _mix_tensor(torch.stack([keys + step for step in steps]))
+        return _logical_shift(mixed, 40).float() * 2.0**-24
+    shifts = np.array([step % (1 << 64) for step in steps], np.uint64)
+    bits = _mix_array(_as_array(keys) + shifts[:, None]) >> np.uint64(40)
+    return torch.from_numpy(bits.astype(np.float32) * np.float32(2.0**-24))
 
 
 def uniform(keys: Tensor, purpose: int) -> Tensor:
     """Uniform numbers in [0, 1), float32 (N,), one a key and different for each purpose."""
-    return _logical_shift(_mix(keys + _wrap((purpose + 1) * _GOLDEN)), 40).float() * 2.0**-24
+    return uniforms(keys, purpose, 1)[0]
+
+
+def between(numbers: Tensor, low: float, high: float) -> Tensor:
+    """Uniform numbers in [0, 1) moved to [low, high)."""
+    return low + (high - low) * numbers
+
+
+def integers(numbers: Tensor, low: int, high: Tensor | int) -> Tensor:
+    """Uniform numbers in [0, 1) as whole numbers in low … high, both included, int64."""
+    return low + (numbers * (high - low + 1)).long()
 
 
 def uniform_between(keys: Tensor, purpose: int, low: float, high: float) -> Tensor:
     """Uniform numbers in [low, high), float32 (N,)."""
-    return low + (high - low) * uniform(keys, purpose)
+    return between(uniform(keys, purpose), low, high)
 
 
 def integers_between(keys: Tensor, purpose: int, low: int, high: Tensor | int) -> Tensor:
     """Whole numbers in low … high, both included, int64 (N,)."""
-    return low + (uniform(keys, purpose) * (high - low + 1)).long()
+    return integers(uniform(keys, purpose), low, high)
 
 
-def _mix(values: Tensor) -> Tensor:
-    """SplitMix64's finaliser, int64 to int64; bit for bit the same on every device."""
-    # numpy takes a quarter of the time for the few numbers of a batch
-    return _mix_with_numpy(values) if values.device.type == "cpu" else _mix_with_torch(values)
+# SplitMix64's finaliser, bit for bit the same on every device; on the CPU in numpy, which takes a
+# quarter of torch's time for the few numbers of a batch
 
 
-def _mix_with_numpy(values: Tensor) -> Tensor:
-    mixed = values.numpy().view(np.uint64) + np.uint64(_GOLDEN % (1 << 64))
+def _mix_array(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    mixed = values + np.uint64(_GOLDEN % (1 << 64))
     mixed ^= mixed >> np.uint64(30)
     mixed *= np.uint64(_FIRST % (1 << 64))
     mixed ^= mixed >> np.uint64(27)
     mixed *= np.uint64(_SECOND % (1 << 64))
     mixed ^= mixed >> np.uint64(31)
-    return torch.from_numpy(mixed.view(np.int64))
+    return mixed
 
 
-def _mix_with_torch(values: Tensor) -> Tensor:
+def _mix_tensor(values: Tensor) -> Tensor:
     values = values + _GOLDEN
     values = (values ^ _logical_shift(values, 30)) * _FIRST
     values = (values ^ _logical_shift(values, 27)) * _SECOND
     return values ^ _logical_shift(values, 31)
+
+
+def _as_array(values: Tensor | int) -> NDArray[np.uint64]:
+    array = values.numpy() if isinstance(values, Tensor) else np.array(values)
+    return array.view(np.uint64)
 
 
 def _logical_shift(values: Tensor, bits: int) -> Tensor:

@@ -35,8 +35,9 @@ from fmnist_aug.comparison.results import (
     runs_csv,
 )
 from fmnist_aug.comparison.run import Run, RunInputs, train_run
+from fmnist_aug.comparison.sharing import share_images
 from fmnist_aug.confusion import class_index
-from fmnist_aug.data import ImageDataset, held_out_split
+from fmnist_aug.data import ImageDataset, check_split
 from fmnist_aug.errors import DataError
 from fmnist_aug.files import owned_folder, write_text
 from fmnist_aug.models import create_model
@@ -129,6 +130,8 @@ def compare(
     config = resolve_config(dataset, plan=plan, **options)
     schedule = make_schedule(jobs, len(config.arms) * config.runs, config.hardware.device)
     train, test = load_splits(config, data_dir)
+    if schedule.jobs > 1:
+        train, test = share_images(train), share_images(test)
     check_pairs(config.pairs, train.class_names)
     if plan is not None:
         check_plan(plan, train)
@@ -174,7 +177,7 @@ def check_pairs(pairs: str, class_names: Sequence[str]) -> None:
 
 def _check_trainable(config: ComparisonConfig, train: ImageDataset) -> None:
     """Find out before a folder is made that these images can't be trained on."""
-    held_out_split(train, config.held_out, config.seed)
+    check_split(train)
     check_classes(train)
     with torch.device("meta"):  # without memory, time or random numbers
         create_model(

@@ -21,6 +21,7 @@ import joblib
 import torch
 
 from fmnist_aug.comparison.run import Run
+from fmnist_aug.comparison.sharing import dump
 from fmnist_aug.comparison.worker import GRACE_SECONDS
 from fmnist_aug.errors import TrainingError, UsageError
 from fmnist_aug.training import TrainProgress
@@ -214,11 +215,12 @@ class _Workers:
             "from fmnist_aug.comparison.worker import serve\n"
             f"serve({theirs.fileno()}, {_FORKS})"
         )
+        work, descriptors = dump(self._work)
         with theirs, _interrupts_held():
             self._servers.append(
                 subprocess.Popen(
                     [sys.executable, "-c", code],
-                    pass_fds=[theirs.fileno()],
+                    pass_fds=[theirs.fileno(), *descriptors],
                     stdin=subprocess.DEVNULL,
                     env={
                         **os.environ,
@@ -228,7 +230,7 @@ class _Workers:
                 )
             )
         with Connection(os.dup(ours.fileno())) as inputs:
-            inputs.send(self._work)
+            inputs.send_bytes(work)
         return ours
 
     def _close_control(self) -> None:

@@ -42,8 +42,6 @@ def serve(descriptor: int, forks: bool) -> None:
     with contextlib.suppress(EOFError, OSError):
         with Connection(os.dup(descriptor)) as inputs:
             work, threads = inputs.recv()
-        # the first optimizer imports much of torch: once here instead of in each fork
-        torch.optim.SGD([torch.zeros(1, requires_grad=True)])
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
         gc.freeze()  # the collector would write to pages that are shared
         while True:

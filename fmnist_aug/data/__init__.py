@@ -4,7 +4,7 @@ from fmnist_aug.data.dataset import DatasetCard, ImageDataset, Split, require_tr
 from fmnist_aug.data.loading import find_dataset_files, load_dataset, write_idx_folder
 from fmnist_aug.data.named import NAMED_DATASETS
 from fmnist_aug.data.pictures import Pictures, find_pictures, read_pictures
-from fmnist_aug.data.splits import held_out_split, stratified_slice
+from fmnist_aug.data.splits import check_split, held_out_split, stratified_slice
 
 __all__ = [
     "NAMED_DATASETS",
@@ -12,6 +12,7 @@ __all__ = [
     "ImageDataset",
     "Pictures",
     "Split",
+    "check_split",
     "find_dataset_files",
     "find_pictures",
     "held_out_split",

@@ -29,15 +29,8 @@ def held_out_split(
     """
     from sklearn.model_selection import StratifiedShuffleSplit
 
-    require_training_data(dataset, "a held-out split")
-    counts = np.bincount(dataset.labels, minlength=dataset.num_classes)
-    present = int((counts > 0).sum())
-    for label in np.flatnonzero(counts == 1):
-        raise DataError(
-            f"class {dataset.class_names[label]!r} has 1 training image, too few to split: each "
-            "class needs at least 2, one to train on and one to hold out; add images or remove "
-            "the class"
-        )
+    check_split(dataset)
+    present = len(np.unique(dataset.labels))
     held_out_size = min(max(round(fraction * len(dataset)), present), len(dataset) - present)
     splitter = StratifiedShuffleSplit(
         n_splits=1, test_size=held_out_size, random_state=random_state
@@ -46,14 +39,30 @@ def held_out_split(
     return np.sort(fit).astype(np.int64), np.sort(held_out).astype(np.int64)
 
 
+def check_split(dataset: ImageDataset) -> None:
+    """Find out before a long training that `held_out_split` would refuse.
+
+    Raises:
+        DataError: a class has fewer than 2 images, or the data is a test split.
+    """
+    require_training_data(dataset, "a held-out split")
+    counts = np.bincount(dataset.labels, minlength=dataset.num_classes)
+    for label in np.flatnonzero(counts == 1):
+        raise DataError(
+            f"class {dataset.class_names[label]!r} has 1 training image, too few to split: each "
+            "class needs at least 2, one to train on and one to hold out; add images or remove "
+            "the class"
+        )
+
+
 def stratified_slice(
     dataset: ImageDataset, size: int | None, random_state: int = 0
 ) -> ImageDataset:
     """At most ``size`` images in the classes' own proportions; all of them if ``size`` is None."""
-    from sklearn.model_selection import train_test_split
-
     if size is None or size >= len(dataset):
         return dataset
+    from sklearn.model_selection import train_test_split
+
     chosen, _ = train_test_split(
         np.arange(len(dataset)),
         train_size=size,

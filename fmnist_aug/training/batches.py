@@ -129,7 +129,7 @@ class Batches:
         return (step - chosen_from_more) * self.batch_size + chosen_from_more * self.candidates
 
     def _augment(self, indices: Tensor, copies: Tensor, epochs: Tensor) -> Tensor:
-        originals = self.images[indices].float()
+        originals = self.images.index_select(0, indices)
         images = augment_batch(
             originals, self.base, indices, seed=self.seed, epochs=epochs, copies=copies
         )
@@ -139,9 +139,11 @@ class Batches:
             return images
         if self.device.type == "cpu":  # elsewhere finding out how many there are would wait
             extra = copies.nonzero()[:, 0]
-            images[extra] = self._augment_extra(
-                images[extra], indices[extra], copies[extra], epochs[extra]
+            changed = self._augment_extra(
+                images.index_select(0, extra), indices[extra], copies[extra], epochs[extra]
             )
+            images = images.to(changed.dtype)
+            images[extra] = changed
         else:
             changed = self._augment_extra(images, indices, copies, epochs)
             images = torch.where((copies > 0)[:, None, None, None], changed, images)
@@ -184,7 +186,7 @@ class Batches:
             keys = draw_keys(self.seed + extra * _TARGETED_SEED, epochs, indices, copies)
             chosen = partners.choose(keys, indices)
             others = self._augment(chosen, copies, epochs)
-            mixed, share = mix_images(images, others, mix, keys)
+            mixed, share = mix_images(images.float(), others.float(), mix, keys)
             images = torch.where(wanted[:, None, None, None], mixed, images)
             soft = soft_labels(own, self.labels[chosen], share, self.num_classes)
             targets = torch.where(wanted[:, None], soft, targets)

@@ -11,7 +11,7 @@ MOST_POINTS = 50
 
 
 class LearningCurve:
-    """Sums loss and hits on the device and asks for them at `MOST_POINTS` steps only.
+    """Sums loss and hits on the device; nothing waits for it until the points are asked for.
 
     Args:
         steps: steps of the training in all.
@@ -25,7 +25,8 @@ class LearningCurve:
         self.ends = {round((point + 1) * steps / count) for point in range(count)}
         self.batch_size = batch_size
         self.images = images
-        self.points: list[list[float]] = []
+        self._points: list[list[float]] = []
+        self._on_device: list[tuple[int, int, Tensor, Tensor]] = []
         self.loss = torch.zeros((), device=device)
         self.correct = torch.zeros((), device=device)
         self.batches = 0
@@ -36,16 +37,25 @@ class LearningCurve:
         self.correct += correct
         self.batches += 1
         if step in self.ends:
-            self.points.append(
-                [
-                    round(step * self.batch_size / self.images, 4),
-                    round(float(self.correct) / (self.batches * self.batch_size), 6),
-                    round(float(self.loss) / self.batches, 6),
-                ]
-            )
+            sums = self.correct.clone(), self.loss.clone()
+            self._on_device.append((step, self.batches, *sums))
             self.loss.zero_()
             self.correct.zero_()
             self.batches = 0
+
+    @property
+    def points(self) -> list[list[float]]:
+        """Epochs done, accuracy and mean loss since the point before."""
+        for step, batches, correct, loss in self._on_device:
+            self._points.append(
+                [
+                    round(step * self.batch_size / self.images, 4),
+                    round(float(correct) / (batches * self.batch_size), 6),
+                    round(float(loss) / batches, 6),
+                ]
+            )
+        self._on_device.clear()
+        return self._points
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values, from which `load_state_dict` goes on to the same curve."""
@@ -58,7 +68,8 @@ class LearningCurve:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
-        self.points = [list(point) for point in state["points"]]
+        self._points = [list(point) for point in state["points"]]
+        self._on_device.clear()
         self.loss.fill_(state["loss"])
         self.correct.fill_(state["correct"])
         self.batches = state["batches"]

@@ -243,7 +243,7 @@ def _train_step(
     logits = logits.float()
     loss = F.cross_entropy(logits, targets, label_smoothing=settings.label_smoothing) * weight
     for optimizer in state.optimizers:
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
     scaler.scale(loss).backward()
     for optimizer in state.optimizers:
         scaler.step(optimizer)

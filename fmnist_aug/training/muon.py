@@ -12,11 +12,13 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from fmnist_aug.training.sgd import Optimizer
+
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 3
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(Optimizer):
     """Orthogonalised momentum for convolution weights (out, in, height, width).
 
     Each weight is scaled to the norm sqrt(out) before the step, so the learning rate is a share
@@ -31,19 +33,15 @@ class Muon(torch.optim.Optimizer):
     def __init__(
         self, params: Iterable[nn.Parameter], lr: float = 0.05, momentum: float = 0.6
     ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum})
+        super().__init__([{"params": list(params)}], lr, momentum)
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self) -> None:
         """Do one step with the gradients that are there."""
-        for group in self.param_groups:
-            for weight in group["params"]:
-                state = self.state[weight]
-                if not state:
-                    state["momentum_buffer"] = torch.zeros_like(weight)
-                buffer = state["momentum_buffer"]
-                buffer.mul_(group["momentum"]).add_(weight.grad)
-                direction = weight.grad.add(buffer, alpha=group["momentum"])
+        for group, buffers in zip(self.param_groups, self.buffers, strict=True):
+            for weight, buffer in zip(group["params"], buffers, strict=True):
+                buffer.mul_(self.momentum).add_(weight.grad)
+                direction = weight.grad.add(buffer, alpha=self.momentum)
                 weight.mul_(len(weight) ** 0.5 / (weight.norm() + 1e-7))
                 update = orthogonalise(direction.reshape(len(weight), -1))
                 weight.add_(update.view_as(weight), alpha=-group["lr"])

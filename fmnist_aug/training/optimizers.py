@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
 from fmnist_aug.training.muon import Muon
 from fmnist_aug.training.settings import TrainSettings
+from fmnist_aug.training.sgd import SGD, Optimizer
 
 
-def make_optimizers(model: nn.Module, settings: TrainSettings) -> list[torch.optim.Optimizer]:
+def make_optimizers(model: nn.Module, settings: TrainSettings) -> list[Optimizer]:
     """SGD for all weights, or Muon for the inner convolutions beside it, as the settings say."""
     inner: list[nn.Parameter] = []
     weights: list[nn.Parameter] = []
@@ -19,15 +19,14 @@ def make_optimizers(model: nn.Module, settings: TrainSettings) -> list[torch.opt
             inner.append(parameter)
         else:
             (weights if parameter.ndim > 1 else others).append(parameter)
-    optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.SGD(
+    optimizers: list[Optimizer] = [
+        SGD(
             [
                 {"params": weights, "weight_decay": settings.weight_decay},
                 {"params": others, "weight_decay": 0.0},
             ],
             lr=settings.learning_rate,
             momentum=settings.momentum,
-            nesterov=True,
         )
     ]
     if inner:
@@ -38,7 +37,7 @@ def make_optimizers(model: nn.Module, settings: TrainSettings) -> list[torch.opt
     return optimizers
 
 
-def set_learning_rates(optimizers: list[torch.optim.Optimizer], done: float, warmup: float) -> None:
+def set_learning_rates(optimizers: list[Optimizer], done: float, warmup: float) -> None:
     """The triangular schedule: from 0 up to the peak over ``warmup``, then down to 0."""
     factor = done / warmup if done < warmup else (1 - done) / (1 - warmup)
     for optimizer in optimizers:

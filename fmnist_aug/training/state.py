@@ -17,6 +17,7 @@ from fmnist_aug.plan import ConfusionPlan
 from fmnist_aug.training.averaging import WeightAverage
 from fmnist_aug.training.curve import LearningCurve
 from fmnist_aug.training.selection import HardExamples
+from fmnist_aug.training.sgd import Optimizer
 
 
 @dataclass
@@ -24,7 +25,7 @@ class TrainingState:
     """What changes from step to step."""
 
     model: nn.Module
-    optimizers: list[torch.optim.Optimizer]
+    optimizers: list[Optimizer]
     hard: HardExamples
     curve: LearningCurve
     average: WeightAverage | None = None
@@ -42,9 +43,8 @@ def save_state(path: Path, state: TrainingState, identity: dict[str, Any]) -> No
     for name, value in _average(state).items():
         tensors[f"average.{name}"] = value
     for position, optimizer in enumerate(state.optimizers):
-        for index, values in optimizer.state_dict()["state"].items():
-            for name, value in values.items():
-                tensors[f"optimizer.{position}.{index}.{name}"] = value
+        for name, value in optimizer.state_dict().items():
+            tensors[f"optimizer.{position}.{name}"] = value
     header = {
         "identity": identity,
         "step": state.step,
@@ -102,13 +102,14 @@ def _load(state: TrainingState, tensors: dict[str, Tensor], header: dict[str, An
     state.hard.losses.copy_(tensors["hard.losses"])
     state.hard.visits.copy_(tensors["hard.visits"])
     for position, optimizer in enumerate(state.optimizers):
-        content = optimizer.state_dict()
-        content["state"] = {}
-        for key, value in tensors.items():
-            part = key.split(".")
-            if part[0] == "optimizer" and int(part[1]) == position:
-                content["state"].setdefault(int(part[2]), {})[part[3]] = value
-        optimizer.load_state_dict(content)
+        start = f"optimizer.{position}."
+        optimizer.load_state_dict(
+            {
+                name.removeprefix(start): value
+                for name, value in tensors.items()
+                if name.startswith(start)
+            }
+        )
     state.curve.load_state_dict(header["curve"])
     state.refreshed[:] = [ConfusionPlan.from_dict(value) for value in header["refreshed"]]
     state.step, state.seconds = step, seconds
