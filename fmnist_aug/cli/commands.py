@@ -11,6 +11,7 @@ import click
 
 from fmnist_aug.cli.options import (
     ARMS,
+    BACKENDS,
     command_line,
     data_options,
     output_options,
@@ -56,6 +57,15 @@ Event = TypeVar("Event")
     callback=parse_jobs,
     help="Runs side by side; auto fills the cores, and does one at a time on a GPU. The numbers "
     "don't depend on it.",
+)
+@click.option(
+    "--backend",
+    type=click.Choice(BACKENDS),
+    default="local",
+    help="Where the runs are trained: here, or on a Dask cluster.  [extra: fmnist-aug[dask]]",
+)
+@click.option(
+    "--scheduler", metavar="ADDRESS", help="Of the Dask cluster, such as tcp://HOST:8786."
 )
 @click.option(
     "--resume/--no-resume", default=True, help="Go on in a folder that has results, or start over."
@@ -125,7 +135,7 @@ def train(
     from fmnist_aug.training.distributed import join_processes
 
     config = _config(**options)
-    train_set, test_set = load_splits(config, options["data_dir"])
+    train_set, test_set = load_splits(config, options["data_dir"], options["stream"])
     config, _ = settle_precision(config, train_set)
     path = Path(out or f"{train_set.card.name}-{config.preset}.safetensors")
     card = train_set.card
@@ -392,7 +402,8 @@ def _each(*callbacks: Callable[[Event], None]) -> Callable[[Event], None]:
 def _config(**options: Any) -> Any:
     from fmnist_aug.comparison import resolve_config
 
-    return resolve_config(**{key: value for key, value in options.items() if key != "data_dir"})
+    reading = ("data_dir", "stream")
+    return resolve_config(**{key: value for key, value in options.items() if key not in reading})
 
 
 def _probe(
@@ -409,7 +420,7 @@ def _probe(
     from fmnist_aug.comparison.compare import check_pairs
 
     config = _config(pairs=pairs, **options)
-    train_set = load_split(config, "train", options["data_dir"])
+    train_set = load_split(config, "train", options["data_dir"], options["stream"])
     check_pairs(config.pairs, train_set.class_names)
     config, _ = settle_precision(config, train_set)
     base = base_augmentation(train_set)

@@ -40,6 +40,7 @@ POLICIES = (
 )
 EXPORT_FORMATS = ("onnx", "torch-export")
 DATASETS = ("fashion-mnist", "mnist")
+BACKENDS = ("local", "dask")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "measure", "fp32", "bf16", "fp16")
 
@@ -69,6 +70,12 @@ def data_options(function: Command) -> Command:
             "--flip/--no-flip",
             default=None,
             help="Whether mirrored images keep their label.  [default: by data set]",
+        ),
+        click.option(
+            "--stream/--no-stream",
+            default=None,
+            help="Whether the pictures of an image folder stay on the disk and are decoded when "
+            "they are drawn.  [default: if they would take a third of the free memory]",
         ),
     )(function)
 
