@@ -1,6 +1,4 @@
 import logging
-import os
-import signal
 import sys
 import threading
 import time
@@ -20,6 +18,7 @@ from fmnist_aug.comparison.jobs import Schedule
 from fmnist_aug.errors import TrainingError, UsageError
 
 distributed = pytest.importorskip("distributed")
+psutil = pytest.importorskip("psutil")  # which it needs
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +29,7 @@ def cluster():
         threads_per_worker=1,
         processes=True,
         host="127.0.0.1",
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
         silence_logs=logging.CRITICAL,
     ) as started:
         yield started
@@ -41,9 +40,10 @@ def kill_a_worker_at_work(cluster, arm, killed):
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         for state in list(cluster.scheduler.workers.values()):
-            if any(arm in str(task.key) for task in list(state.processing)):
-                time.sleep(0.5)  # shorter than importing torch, which each run begins with
-                os.kill(cluster.workers[state.name].pid, signal.SIGKILL)
+            worker = psutil.Process(cluster.workers[state.name].pid)
+            at_work = any(arm in str(task.key) for task in list(state.processing))
+            if at_work and worker.children():  # the run has begun, in a process of its own
+                worker.kill()
                 killed.append(state.address)
                 return
         time.sleep(0.02)
@@ -96,7 +96,9 @@ def test_runs_are_told_of_and_repeated_as_in_local_processes(cluster, tmp_path):
     recorder = Recorder()
     train = partial(with_splits, partial(pretend, tmp_path, dies={1: 1}))
     with join_cluster("dask", cluster.scheduler_address) as joined:
-        joined.train_runs(train, ("train", "test"), RUNS[:2], Schedule(2, 1), recorder.on_run)
+        joined.train_runs(
+            train, ("train", "test"), RUNS[:2], Schedule(2, 1), recorder.on_run, "name"
+        )
         assert sorted(recorder.done) == [0, 1]
         assert recorder.repeated == [1]
         assert {figures["threads"] for figures in recorder.done.values()} == {1}
@@ -104,7 +106,9 @@ def test_runs_are_told_of_and_repeated_as_in_local_processes(cluster, tmp_path):
 
         fails = partial(with_splits, partial(pretend, tmp_path, fails=[3]))
         with pytest.raises(TrainingError, match="run 3 failed"):
-            joined.train_runs(fails, ("train", "test"), RUNS[3:], Schedule(1, 1), recorder.on_run)
+            joined.train_runs(
+                fails, ("train", "test"), RUNS[3:], Schedule(1, 1), recorder.on_run, "name"
+            )
 
 
 def test_a_worker_with_another_version_is_refused(cluster, monkeypatch):
@@ -113,7 +117,9 @@ def test_a_worker_with_another_version_is_refused(cluster, monkeypatch):
         join_cluster("dask", cluster.scheduler_address) as joined,
         pytest.raises(TrainingError, match=r"has fmnist-aug .*, the client 0\.0\.1; install"),
     ):
-        joined.train_runs(pretend, ("train", "test"), RUNS[:1], Schedule(1, 1), Recorder().on_run)
+        joined.train_runs(
+            pretend, ("train", "test"), RUNS[:1], Schedule(1, 1), Recorder().on_run, "name"
+        )
 
 
 def test_a_scheduler_that_is_not_there_or_has_no_workers(monkeypatch, tmp_path):
@@ -126,7 +132,10 @@ def test_a_scheduler_that_is_not_there_or_has_no_workers(monkeypatch, tmp_path):
     assert not (tmp_path / "out").exists()
     with (
         distributed.LocalCluster(
-            n_workers=0, host="127.0.0.1", dashboard_address=None, silence_logs=logging.CRITICAL
+            n_workers=0,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
         ) as empty,
         pytest.raises(TrainingError, match="has no workers"),
         join_cluster("dask", empty.scheduler_address),

@@ -1,34 +1,34 @@
 """Independent runs on a Dask cluster, whose machines need not share a file system.
 
 A run gets what it needs as values and gives its files back as values; only the client writes. The
-images are sent once. On a worker each run has a process of its own from `jobs`, with the threads
-that it would have on the client: so its numbers are those of a local run, the worker goes on
-answering meanwhile, and when the worker dies so does the run.
+images are sent to each worker once. On a worker each run has a process of its own from `jobs`,
+with the threads that it would have on the client: so its numbers are those of a local run, the
+worker goes on answering meanwhile, and when the worker dies so does the run.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import queue
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fmnist_aug.comparison.jobs import RETRIES, OnRun, Schedule, train_runs
+from fmnist_aug.comparison.jobs import OnRun, Schedule
 from fmnist_aug.comparison.run import Run, Splits
 from fmnist_aug.errors import TrainingError, UsageError
 from fmnist_aug.training import TrainProgress
+
+if TYPE_CHECKING:
+    from fmnist_aug.comparison.cluster_worker import TrainOn
 
 BACKENDS = ("local", "dask")
 SAME_VERSIONS = ("fmnist-aug", "torch", "numpy")
 """What must be the same everywhere for runs to be comparable."""
 _CONNECT_SECONDS = 10
-
-TrainOn = Callable[[Splits, Run, Callable[[TrainProgress], None]], Any]
 
 
 def check_backend(backend: str, scheduler: str | None) -> None:
@@ -88,7 +88,6 @@ class Cluster:
 
     def __init__(self, client: Any) -> None:
         self.client = client
-        self._splits: Any = None
 
     def train_runs(
         self,
@@ -97,119 +96,70 @@ class Cluster:
         runs: Sequence[Run],
         schedule: Schedule,
         on_run: OnRun,
+        name: str,
     ) -> None:
         """Train all runs, as `jobs.train_runs` does.
 
         Args:
             train: trains one; sent with each.
-            splits: the images, sent once.
+            splits: the images, sent to each worker once.
             runs: which.
             schedule: how many at a time, and the threads of each.
             on_run: told what happens.
+            name: under which the workers keep the images until this ends; if it was killed, until
+                it is called again with the same name.
 
         Raises:
             TrainingError: a run's worker died again and again, has other versions of the packages,
                 or the scheduler is gone.
             Exception: what ``train`` raised first.
         """
-        distributed = _distributed()
+        from fmnist_aug.comparison.cluster_worker import KeptSplits, train_on_worker
+
         topic = f"fmnist-aug-{uuid.uuid4().hex}"
+        versions = {package: version(package) for package in SAME_VERSIONS}
         events: queue.SimpleQueue[tuple[str, Sequence[Any], Any]] = queue.SimpleQueue()
-        waiting, futures = deque(runs), dict[Run, Any]()
-        begun, lost = Counter[Run](), Counter[Run]()
-        self.client.subscribe_topic(topic, lambda event: events.put(event[1]))
+        waiting, begun = deque(runs), Counter[Run]()
+        futures: dict[Run, Any] = {}
         try:
+            self.client.subscribe_topic(topic, lambda event: events.put(event[1]))
+            try:
+                self.client.register_plugin(KeptSplits(splits, name))
+            except ImportError as error:
+                raise _not_installed(error) from error
             while waiting or futures:
                 while waiting and len(futures) < schedule.jobs:
                     run = waiting.popleft()
-                    futures[run] = self._submit(train, splits, run, schedule.threads, topic)
+                    futures[run] = self.client.submit(
+                        train_on_worker,
+                        train,
+                        name,
+                        run,
+                        schedule.threads,
+                        versions,
+                        topic,
+                        key=f"{topic}-{run.arm}-{run.seed}",
+                        pure=False,
+                    )
                     futures[run].add_done_callback(
                         functools.partial(_put_done, events=events, run=run)
                     )
-                kind, name, value = events.get()
-                run = Run(*name)
+                kind, run_name, value = events.get()
+                run = Run(*run_name)
                 if kind == "progress":
                     on_run.progress(run, TrainProgress(**value))
                 elif kind == "started":
                     begun[run] += 1
                     if begun[run] > 1:
                         on_run.again(run)
-                elif value is futures.get(run):
+                else:
                     del futures[run]
-                    if value.status == "finished":
-                        on_run.finished(run, value.result())
-                    elif value.status == "error":
-                        raise _clear(value.exception(), run, distributed)
-                    else:
-                        lost[run] += 1
-                        self._check_lost(run, lost[run])
-                        waiting.appendleft(run)
+                    on_run.finished(run, _result(value, run))
         finally:
             with contextlib.suppress(Exception):  # what went wrong first is what is told
                 self.client.cancel(list(futures.values()))
+                self.client.unregister_worker_plugin(name)
                 self.client.unsubscribe_topic(topic)
-
-    def _submit(self, train: TrainOn, splits: Splits, run: Run, threads: int, topic: str) -> Any:
-        if self._splits is None:
-            # in a list, for a tuple would be taken apart; workers pass it on to one another
-            (self._splits,) = self.client.scatter([splits], hash=False)
-        return self.client.submit(
-            train_on_worker,
-            train,
-            self._splits,
-            run,
-            threads,
-            {name: version(name) for name in SAME_VERSIONS},
-            topic,
-            key=f"{topic}-{run.arm}-{run.seed}-{uuid.uuid4().hex[:8]}",
-            pure=False,
-        )
-
-    def _check_lost(self, run: Run, times: int) -> None:
-        """A run is lost if no worker is left that holds the images, or with the scheduler."""
-        if self.client.status != "running" or times > RETRIES:
-            raise TrainingError(
-                f"the Dask cluster lost {run} {times} times; what is finished is kept: look after "
-                "the scheduler and its workers, and try the same command again"
-            )
-        self._splits = None
-
-
-def train_on_worker(
-    train: TrainOn, splits: Splits, run: Run, threads: int, versions: dict[str, str], topic: str
-) -> Any:
-    """What a worker does: the run in a process of its own, telling the client how far it is."""
-    worker = _distributed().get_worker()
-    for name, wanted in versions.items():
-        if version(name) != wanted:
-            raise TrainingError(
-                f"the Dask worker {worker.address} has {name} {version(name)}, the client "
-                f"{wanted}; install the same, or runs could not be compared"
-            )
-    key = worker.get_current_task()
-
-    def tell(kind: str, value: Any = None) -> None:
-        worker.log_event(topic, (kind, tuple(run), value))
-
-    def progress(_: Run, training: TrainProgress) -> None:
-        task = worker.state.tasks.get(key)
-        if task is None or task.state == "cancelled":
-            raise TrainingError("nobody waits for this run any more")
-        tell("progress", dataclasses.asdict(training))
-
-    found: list[Any] = []
-    tell("started")
-    train_runs(
-        functools.partial(train, splits),
-        [run],
-        Schedule(2, threads),  # more than one, so that it gets a process of its own
-        OnRun(
-            progress=progress,
-            finished=lambda _, value: found.append(value),
-            again=lambda _: tell("started"),
-        ),
-    )
-    return found[0]
 
 
 def _put_done(
@@ -218,17 +168,28 @@ def _put_done(
     events.put(("done", run, future))
 
 
-def _clear(error: BaseException, run: Run, distributed: Any) -> BaseException:
-    if isinstance(error, distributed.KilledWorker):
-        return TrainingError(
+def _result(future: Any, run: Run) -> Any:
+    """What a run's task came to; a worker's death has made Dask repeat it up to three times."""
+    if future.status == "finished":
+        return future.result()
+    if future.status != "error":
+        raise TrainingError(
+            f"the connection to the Dask scheduler broke while {run} was trained; what is finished "
+            "is kept: try the same command again"
+        )
+    error = future.exception()
+    if isinstance(error, _distributed().KilledWorker):
+        raise TrainingError(
             f"the Dask workers that trained {run} died again and again, perhaps since memory ran "
             "out; what is finished is kept: try the same command with fewer --jobs"
         )
     if isinstance(error, ImportError):
-        return TrainingError(
-            f"a Dask worker cannot train {run} ({error}); install fmnist-aug on each worker"
-        )
-    return error
+        raise _not_installed(error)
+    raise error
+
+
+def _not_installed(error: ImportError) -> TrainingError:
+    return TrainingError(f"a Dask worker cannot train ({error}); install fmnist-aug on each worker")
 
 
 def _distributed() -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from fmnist_aug.augment.policies import Policy
 from fmnist_aug.comparison.arms import base_augmentation
-from fmnist_aug.comparison.cluster import Cluster, TrainOn, check_backend, join_cluster
+from fmnist_aug.comparison.cluster import Cluster, check_backend, join_cluster
 from fmnist_aug.comparison.config import ComparisonConfig, resolve_config, settle_precision
 from fmnist_aug.comparison.environment import describe_environment
 from fmnist_aug.comparison.folder import ComparisonFolder
@@ -350,7 +351,7 @@ class _Comparing:
                 finished(run, kept)
         missing = [run for run in runs if run not in figures]
         path = self.folder.path.resolve()
-        train: TrainOn
+        train: Callable[..., Any]
         done: Callable[[Run, Any], None]
         if self.cluster is None:
             inputs = RunInputs(self.config, self.base, plan, path)
@@ -374,10 +375,12 @@ class _Comparing:
         return [figures[run] for run in runs]
 
     def _train(
-        self, train: TrainOn, runs: Sequence[Run], schedule: Schedule, on_run: OnRun
+        self, train: Callable[..., Any], runs: Sequence[Run], schedule: Schedule, on_run: OnRun
     ) -> None:
         if self.cluster:
-            self.cluster.train_runs(train, self.splits, runs, schedule, on_run)
+            # this process owns the folder, so nobody else uses this name meanwhile
+            name = f"fmnist-aug {socket.gethostname()}:{self.folder.path.resolve()}"
+            self.cluster.train_runs(train, self.splits, runs, schedule, on_run, name)
         else:
             train_runs(functools.partial(train, self.splits), runs, schedule, on_run)
 

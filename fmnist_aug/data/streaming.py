@@ -49,7 +49,8 @@ class StreamedImages:
             DataError: a file is no picture any more, or is cut.
         """
         if isinstance(index, (int, np.integer)):
-            return self._decode(self.paths[index : index + 1 or None])[0]
+            image: NDArray[np.uint8] = self._decode([self.paths[index]])[0]
+            return image
         return self._decode(self.select(index).paths)
 
     def select(self, index: slice | NDArray[Any]) -> StreamedImages:
