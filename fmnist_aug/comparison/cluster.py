@@ -146,6 +146,8 @@ class Cluster:
                     )
                 kind, run_name, value = events.get()
                 run = Run(*run_name)
+                if run not in futures:  # a late word of one that is done
+                    continue
                 if kind == "progress":
                     on_run.progress(run, TrainProgress(**value))
                 elif kind == "started":
