@@ -9,11 +9,13 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 from test_jobs import without_times
 
 from fmnist_aug import ConfusionPlan, ConfusionReport, compare, load_dataset
 from fmnist_aug.augment import get_policy
+from fmnist_aug.cli.main import cli
 from fmnist_aug.comparison.jobs import use_threads
 from fmnist_aug.data import StreamedImages, streaming
 from fmnist_aug.errors import DataError, UsageError
@@ -133,6 +135,17 @@ def test_pictures_are_streamed_if_they_would_take_a_third_of_the_free_memory(
     assert "200 pictures would take" in caplog.messages[0]
     assert isinstance(load_dataset(folder, stream=False).images, np.ndarray)
     assert isinstance(load_dataset(folder, "test").images, np.ndarray), "these are few enough"
+
+
+def test_the_command_line_says_that_it_streams(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(streaming, "free_memory", lambda: 1)
+    command = ["preview", "--dataset", str(folder), "--policy", "flip"]
+    command += ["--out", str(tmp_path / "sheet.png")]
+    shown = CliRunner().invoke(cli, command)
+    assert shown.exit_code == 0, shown.output
+    assert "200 pictures would take" in shown.stderr
+    refused = CliRunner().invoke(cli, [*command, "--dataset", "mnist", "--stream"])
+    assert "only these can be streamed" in str(refused.exception)
 
 
 def test_free_memory_is_a_number_where_there_are_ways_to_know():

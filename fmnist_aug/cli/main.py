@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import os
 import signal
 import sys
@@ -15,7 +14,6 @@ import click
 
 from fmnist_aug.cli import commands, data_commands, predict_commands, preview_commands
 from fmnist_aug.errors import FmnistAugError
-from fmnist_aug.text import clean
 
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
@@ -47,8 +45,6 @@ def main() -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 usage, 130 interrupted."""
     debug = "--debug" in sys.argv[1:]
     _prepare_streams()
-    if not {"--quiet", "-q"} & set(sys.argv[1:]):
-        _show_log()
     signal.signal(signal.SIGTERM, _stop_once)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # ignored by nohup and shells' &
         signal.signal(signal.SIGINT, _stop_once)
@@ -81,21 +77,6 @@ def main() -> NoReturn:
         code = 1
     _release_stdout()
     sys.exit(code if isinstance(code, int) else 0)
-
-
-class _ToStderr(logging.Handler):
-    """Prints where stderr is at that moment: progress bars move it."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        with contextlib.suppress(OSError):  # nobody may be reading any more
-            click.echo(clean(record.getMessage()), err=True)
-
-
-def _show_log() -> None:
-    log = logging.getLogger("fmnist_aug")
-    if not log.handlers:
-        log.addHandler(_ToStderr())
-        log.setLevel(logging.INFO)
 
 
 def _fail(message: str) -> None:

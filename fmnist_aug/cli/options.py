@@ -146,9 +146,17 @@ def output_options(function: Command) -> Command:
     """What is printed."""
     return _all(
         click.option("--json", "as_json", is_flag=True, help="Print results as JSON."),
-        click.option("--quiet", "-q", is_flag=True, help="No progress."),
+        click.option("--quiet", "-q", is_flag=True, callback=_show_log, help="No progress."),
         debug_option,
     )(function)
+
+
+def _show_log(context: click.Context, parameter: click.Parameter, quiet: bool) -> bool:
+    if not quiet and not context.resilient_parsing:
+        from fmnist_aug.cli.log import show_log
+
+        show_log()
+    return quiet
 
 
 debug_option = click.option("--debug", is_flag=True, help="Show where an error came from.")
