@@ -42,7 +42,7 @@ def study_plan(config: ComparisonConfig, train: ImageDataset, kept: Path) -> Con
         train,
         config.settings,
         epochs=config.probe_epochs,
-        base=base_augmentation(train),
+        base=base_augmentation(train, config.settings.augment),
         held_out=config.held_out,
         seed=config.seed,
         hardware=config.hardware,
@@ -173,7 +173,7 @@ def main() -> None:
             "fingerprints": [train.fingerprint(), test.fingerprint()],
         },
     )
-    base = base_augmentation(train)
+    base = base_augmentation(train, config.settings.augment)
     counts = np.bincount(train.labels, minlength=train.num_classes).tolist()
 
     def run(arm: str, seed: int) -> NDArray[np.int64]:

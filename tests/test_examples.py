@@ -109,3 +109,25 @@ def test_held_out_trials_read_no_test_images(arm, tmp_path):
     assert value["arm"] == arm
     assert value["plan"]["keep"] == 0.5
     assert 0 < value["accuracy"] < 1
+
+
+def test_the_ablation_goes_on_from_what_is_kept_and_prints_its_table(tmp_path):
+    out = tmp_path / "kept.jsonl"
+    command = [sys.executable, str(EXAMPLES / "original_ablation.py"), "--out", str(out)]
+    command += ["--images", "160", "--epochs", "0.3", "--variants", "baseline-cnn-200k"]
+
+    def run(*more):
+        done = subprocess.run([*command, *more], capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    printed = run("--seeds", "0")
+    first = out.read_text()
+    assert re.search(r"\| baseline-cnn-200k \| 20\d,\d{3} \| (\S+) \| \1 \|", printed)
+    printed = run("--seeds", "0", "--seeds", "1")
+    assert out.read_text().startswith(first)
+    assert len(out.read_text().splitlines()) == 3, "a run was repeated"
+    assert not list(tmp_path.glob("*.state"))
+    other = subprocess.run([*command, "--epochs", "0.4"], capture_output=True, text=True)
+    assert other.returncode != 0
+    assert "something else" in other.stderr

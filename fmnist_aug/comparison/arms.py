@@ -37,9 +37,15 @@ CONTRASTS = (
 which part of targeting does it."""
 
 
-def base_augmentation(dataset: ImageDataset) -> Policy:
-    """The augmentation of all draws that the data set's card allows for."""
-    return base_policy(dataset.card.flip, dataset.card.shift, dataset.image_size[0])
+def base_augmentation(dataset: ImageDataset, augment: str = "none") -> Policy:
+    """The augmentation of all draws: what the data set's card allows for, then the settings'.
+
+    Args:
+        dataset: the training images.
+        augment: name of a policy, as in `TrainSettings`.
+    """
+    base = base_policy(dataset.card.flip, dataset.card.shift, dataset.image_size[0])
+    return base.then(get_policy(augment))
 
 
 def arm_treatment(

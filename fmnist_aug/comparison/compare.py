@@ -267,7 +267,7 @@ class _Comparing:
             "backend": "dask" if cluster else "local",
         }
         self.on_progress = on_progress
-        self.base = base_augmentation(self.train)
+        self.base = base_augmentation(self.train, config.settings.augment)
         self.trainings = (config.plan is None) + len(config.arms) * config.runs
         self.done = 0
 
@@ -445,5 +445,6 @@ def write_comparison_report(
     classes: Sequence[int] = results["runs"][0]["focus"]["classes"] or range(
         min(2, train.num_classes)
     )
-    samples = augmented_samples(train, plan, classes)
+    augment = results["config"]["settings"].get("augment", "none")
+    samples = augmented_samples(train, plan, classes, augment=augment)
     return write_report(path, results, test, logits, samples)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -91,18 +92,21 @@ class Batches:
         self.share = share
         self.hard = HardExamples(len(dataset), device)
         self.num_classes = dataset.num_classes
-        self.partners = targeted.mix and Partners(
-            dataset.labels,
-            dataset.num_classes,
-            [(pair.first, pair.second) for pair in sampler.plan.pairs],
-            targeted.mix.partner,
-            device,
-        )
+        pairs = [(pair.first, pair.second) for pair in sampler.plan.pairs]
+        self.mixtures = [
+            (
+                extra,
+                policy.mix,
+                Partners(dataset.labels, dataset.num_classes, pairs, policy.mix.partner, device),
+            )
+            for extra, policy in ((False, base), (True, targeted))
+            if policy.mix
+        ]
 
     def stream(self, first: int, steps: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """The batches ``first`` … ``steps`` − 1: inputs (N, C, H, W), targets, indices (N,).
 
-        The targets are labels (N,), or probabilities (N, classes) if the policy mixes images.
+        The targets are labels (N,), or probabilities (N, classes) if a policy mixes images.
         """
         for draws, decoded in self._with_decoded(self._draws(first, steps)):
             where, copies, epochs = (
@@ -121,7 +125,7 @@ class Batches:
                 originals = _select(decoded, rows, self.device)
             images = self._augment(originals, where, copies, epochs)
             targets = self.labels[where]
-            if self.partners:
+            if self.mixtures:
                 images, targets = self._mix(images, where, copies, epochs)
             yield self.normalise(images), targets, where
 
@@ -175,17 +179,22 @@ class Batches:
     def _mix(
         self, images: Tensor, indices: Tensor, copies: Tensor, epochs: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Mix partners into the extra draws; images, and probabilities (N, classes)."""
-        assert self.partners
-        assert self.targeted.mix
-        keys = draw_keys(self.seed + _TARGETED_SEED, epochs, indices, copies)
-        partners = self.partners.choose(keys, indices)
-        others = self._augment(self._originals(partners), partners, copies, epochs)
-        mixed, share = mix_images(images, others, self.targeted.mix, keys)
-        share = share * (copies > 0)
-        images = torch.where((copies > 0)[:, None, None, None], mixed, images)
-        own, other = self.labels[indices], self.labels[partners]
-        return images, soft_labels(own, other, share, self.num_classes)
+        """Mix in partners as the policies say; images, and probabilities (N, classes).
+
+        Extra draws are mixed as the targeted policy says if it mixes, else as the base policy says.
+        """
+        own = self.labels[indices]
+        targets = F.one_hot(own, self.num_classes).float()
+        for extra, mix, partners in self.mixtures:
+            wanted = ((copies > 0) == extra) | (not self.targeted.mix)
+            keys = draw_keys(self.seed + extra * _TARGETED_SEED, epochs, indices, copies)
+            chosen = partners.choose(keys, indices)
+            others = self._augment(self._originals(chosen), chosen, copies, epochs)
+            mixed, share = mix_images(images, others, mix, keys)
+            images = torch.where(wanted[:, None, None, None], mixed, images)
+            soft = soft_labels(own, self.labels[chosen], share, self.num_classes)
+            targets = torch.where(wanted[:, None], soft, targets)
+        return images, targets
 
     def _augment_extra(
         self, images: Tensor, indices: Tensor, copies: Tensor, epochs: Tensor

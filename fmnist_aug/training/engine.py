@@ -1,10 +1,10 @@
 """One engine for every model and device.
 
 The data lies in memory on the device, or is streamed there if it is too large, and is augmented
-there in whole batches. The draws form one
-endless stream of the sampler's epochs, cut into batches of equal size, so every arm takes the
-same number of steps whatever its extra draws. State is kept at epoch boundaries; since draws and
-augmentations are functions of (seed, epoch, index, copy), a resumed run equals an unbroken one.
+there in whole batches. The draws form one endless stream of the sampler's epochs, cut into batches
+of equal size, so every arm takes the same number of steps whatever its extra draws. State is kept
+at epoch boundaries; since draws and augmentations are functions of (seed, epoch, index, copy), a
+resumed run equals an unbroken one.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from fmnist_aug.data import ImageDataset, blocks, require_training_data
 from fmnist_aug.errors import DataError, TrainingError
 from fmnist_aug.models import create_model
 from fmnist_aug.plan import ConfusionPlan
+from fmnist_aug.training.averaging import WeightAverage
 from fmnist_aug.training.batches import Batches, make_sampler
 from fmnist_aug.training.curve import LearningCurve
 from fmnist_aug.training.distributed import Processes
@@ -132,7 +133,8 @@ def train_model(
             share=processes.share,
         )
         curve = LearningCurve(steps, batch_size, len(dataset), device)
-        state = TrainingState(model, make_optimizers(model, settings), batches.hard, curve)
+        average = WeightAverage(model, settings.ema) if settings.ema else None
+        state = TrainingState(model, make_optimizers(model, settings), batches.hard, curve, average)
         identity = {
             "settings": asdict(settings),
             "plan": plan.to_dict(),
@@ -162,11 +164,16 @@ def train_model(
             correct = (logits.argmax(dim=1) == labels).sum()
             if plan.keep < 1:
                 losses = F.cross_entropy(logits, labels, reduction="none")
+                if targets.ndim == 2:  # how hard an image is by itself doesn't show in a mixture
+                    mixed = targets.amax(dim=1) < 1
+                    losses = torch.where(mixed, batches.hard.losses[indices], losses)
                 batches.hard.record(
                     *(processes.gather(values, batch_size) for values in (indices, losses))
                 )
             loss, correct = processes.sum(loss) / processes.count, processes.sum(correct)
             state.step += 1
+            if average:
+                average.update(model, state.step)
             progress.add(loss, correct)
             curve.add(state.step, loss, correct)
             boundary = state.step % steps_per_epoch == 0 or state.step == steps
@@ -180,6 +187,8 @@ def train_model(
             if boundary and state.step < steps and state_path is not None and not processes.rank:
                 state.seconds = time.perf_counter() - started
                 save_state(state_path, state, identity)
+        if average:
+            average.copy_to(model)
         seconds = time.perf_counter() - started
     if not all(bool(torch.isfinite(value).all()) for value in model.state_dict().values()):
         raise TrainingError(f"the last step of {steps} left weights that are not finite")
