@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,9 @@ from fmnist_aug.cli.options import (
     tracker_options,
     training_options,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @click.command()
@@ -152,7 +155,7 @@ def evaluate(
         classifier = load_classifier(checkpoint)
         dataset = load_dataset(dataset_name, "train" if split == "train" else "test", **data)
         check_classes(Path(checkpoint), classifier.header, dataset)
-        predictions = classifier.predict_logits(dataset.images)
+        predictions: NDArray[Any] = classifier.predict_logits(dataset.images)
     else:
         dataset = load_dataset(dataset_name, "train" if split == "train" else "test", **data)
         together = predict_together(Path(str(ensemble)), dataset, arm)
