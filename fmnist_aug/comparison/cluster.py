@@ -76,7 +76,11 @@ def join_cluster(backend: str, scheduler: str | None) -> Iterator[Cluster | None
                 f"the Dask scheduler at {scheduler} has no workers; start some with: dask worker "
                 f"{scheduler}"
             ) from error
-        yield Cluster(client)
+        cluster = Cluster(client)
+        try:
+            yield cluster
+        finally:
+            cluster.forget()
 
 
 class Cluster:
@@ -88,6 +92,13 @@ class Cluster:
 
     def __init__(self, client: Any) -> None:
         self.client = client
+        self._kept: set[str] = set()
+
+    def forget(self) -> None:
+        """Let the workers forget the images."""
+        with contextlib.suppress(Exception):  # the scheduler may have gone
+            for name in self._kept:
+                self.client.unregister_worker_plugin(name)
 
     def train_runs(
         self,
@@ -102,12 +113,12 @@ class Cluster:
 
         Args:
             train: trains one; sent with each.
-            splits: the images, sent to each worker once.
+            splits: the images, sent to each worker the first time.
             runs: which.
             schedule: how many at a time, and the threads of each.
             on_run: told what happens.
-            name: under which the workers keep the images until this ends; if it was killed, until
-                it is called again with the same name.
+            name: under which the workers keep the images until `forget`; those of a client that
+                was killed are replaced if it comes again with the same name.
 
         Raises:
             TrainingError: a run's worker died again and again, has other versions of the packages,
@@ -123,10 +134,12 @@ class Cluster:
         futures: dict[Run, Any] = {}
         try:
             self.client.subscribe_topic(topic, lambda event: events.put(event[1]))
-            try:
-                self.client.register_plugin(KeptSplits(splits, name))
-            except ImportError as error:
-                raise _not_installed(error) from error
+            if name not in self._kept:
+                try:
+                    self.client.register_plugin(KeptSplits(splits, name))
+                except ImportError as error:
+                    raise _not_installed(error) from error
+                self._kept.add(name)
             while waiting or futures:
                 while waiting and len(futures) < schedule.jobs:
                     run = waiting.popleft()
@@ -160,7 +173,6 @@ class Cluster:
         finally:
             with contextlib.suppress(Exception):  # what went wrong first is what is told
                 self.client.cancel(list(futures.values()))
-                self.client.unregister_worker_plugin(name)
                 self.client.unsubscribe_topic(topic)
 
 
