@@ -73,7 +73,7 @@ def main(
         "hardware": dataclasses.asdict(hardware),
         "fingerprints": [train.fingerprint(), test.fingerprint()],
     }
-    kept = KeptRuns(out, identity)
+    kept = KeptRuns(out, identity, test.labels)
 
     def run(variant: str, seed: int) -> float:
         state = out.with_name(f"{out.stem}-{variant}-{seed}.state")

@@ -68,27 +68,32 @@ def test_batches_come_in_order_from_any_number_of_processes(both, monkeypatch):
             assert (images == both[0].images[indices]).all()
 
 
-def plan(data, policy, keep):
+def plan(data, policy, keep, refresh):
     counts = np.full((10, 10), 1) + 9 * np.eye(10, dtype=int)
     report = ConfusionReport(tuple(map(tuple, counts.tolist())), data.class_names)
     found = ConfusionPlan.from_report(report, [(0, 6)], policy=policy, keep=keep)
-    return dataclasses.replace(found, keep_after=0.5)
+    return dataclasses.replace(found, keep_after=0.5, refresh_every=refresh)
 
 
-@pytest.mark.parametrize(("policy", "keep"), [("photometric", 1.0), ("mix-away", 0.5)])
-def test_a_streamed_training_is_that_in_memory_to_the_bit(both, policy, keep):
+@pytest.mark.parametrize(
+    ("policy", "keep", "refresh"),
+    [("photometric", 1.0, 0), ("mix-away", 0.5, 0), ("photometric", 0.5, 1)],
+)
+def test_a_streamed_training_is_that_in_memory_to_the_bit(both, policy, keep, refresh):
     with use_threads(1):
         kept, streamed = (
             train_model(
                 data,
                 SETTINGS,
                 base=get_policy("flip"),
-                plan=plan(data, policy, keep),
+                plan=plan(data, policy, keep, refresh),
                 hardware=Hardware("cpu", "fp32"),
             )
             for data in both
         )
     assert kept.curve == streamed.curve
+    assert kept.refreshed == streamed.refreshed
+    assert bool(kept.refreshed) == bool(refresh)
     assert kept.classifier.header == streamed.classifier.header
     other = streamed.classifier.model.state_dict()
     for name, value in kept.classifier.model.state_dict().items():
@@ -181,10 +186,10 @@ STREAM = """
 import resource, sys
 import numpy as np
 import torch
-from fmnist_aug import ConfusionPlan, load_dataset
+from fmnist_aug import AugmentationSampler, ConfusionPlan, load_dataset
 from fmnist_aug.augment import get_policy
 from fmnist_aug.classifier import CheckpointHeader
-from fmnist_aug.training.batches import Batches, make_sampler
+from fmnist_aug.training.batches import Batches
 
 def peak():
     both = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
@@ -195,9 +200,8 @@ def draw(data):
     size = data.images.shape[1:3]
     header = CheckpointHeader("", data.class_names, size, (1.0,) * 3, (1.0,) * 3, ())
     nothing = get_policy("none")
-    batches = Batches(
-        data, make_sampler(data, plan, 0, ()), 16, nothing, nothing, 0, header, torch.device("cpu")
-    )
+    sampler = AugmentationSampler(data, plan)
+    batches = Batches(data, sampler, 16, nothing, nothing, 0, header, torch.device("cpu"))
     seen = sum(len(indices) for *_, indices in batches.stream(0, len(data) // 16))
     assert seen == len(data)
 

@@ -36,6 +36,7 @@ class Partners:
         pairs: of class indices, the plan's.
         where: ``within``, ``away`` or ``any``.
         device: on which partners are chosen.
+        unseen: bool (images,), those that must not be mixed in; None for none.
     """
 
     def __init__(
@@ -45,16 +46,18 @@ class Partners:
         pairs: Iterable[tuple[int, int]],
         where: str,
         device: torch.device | str = "cpu",
+        unseen: NDArray[np.bool_] | None = None,
     ) -> None:
+        usable = np.ones(len(labels), bool) if unseen is None else ~unseen
         paired = np.zeros((num_classes, num_classes), bool)
         for first, second in pairs:
             paired[first, second] = paired[second, first] = True
         others = ~np.eye(num_classes, dtype=bool)
         allowed = {"within": paired, "away": others & ~paired, "any": others}[where]
-        has_images = np.bincount(labels, minlength=num_classes) > 0
+        has_images = np.bincount(labels[usable], minlength=num_classes) > 0
         bound = np.asarray(paired.any(axis=1) & (allowed & has_images).any(axis=1))
         allowed = np.where(bound[:, None], allowed, others)
-        pools = [np.flatnonzero(allowed[label][labels]) for label in range(num_classes)]
+        pools = [np.flatnonzero(usable & allowed[label][labels]) for label in range(num_classes)]
         sizes = np.array([len(pool) for pool in pools])
         self.pool = torch.from_numpy(np.concatenate(pools)).to(device)
         self.starts = torch.from_numpy(np.cumsum(sizes) - sizes).to(device)

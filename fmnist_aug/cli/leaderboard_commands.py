@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +24,8 @@ def leaderboard(folders: tuple[Path, ...], as_json: bool, quiet: bool, debug: bo
     Without FOLDERS: all finished comparisons in runs/. Ours are means after the last epoch; most of
     the others are the best epoch by the test set, as the columns tell.
     """
+    import dataclasses
+
     from fmnist_aug.leaderboard import make_leaderboard
 
     found = make_leaderboard(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,6 +97,13 @@ def confusions(
     "are left out.",
 )
 @click.option(
+    "--refresh",
+    type=click.IntRange(1),
+    metavar="PASSES",
+    help="While training, choose the classes anew every so many passes over the training images, "
+    "by images held back until then.",
+)
+@click.option(
     "--search",
     is_flag=True,
     help="Try policies, strengths, shares and schedules on held-out training images.",
@@ -112,6 +120,7 @@ def plan(
     out: str | None,
     plan_file: str | None,
     folds: int | None,
+    refresh: int | None,
     search: bool,
     trials: int,
     budget: float | None,
@@ -138,8 +147,8 @@ def plan(
             parse_pairs(pairs)
         if out is not None:
             check_writable(Path(out))
-        if search and (policy is not None or folds is not None):
-            raise click.UsageError("--search takes neither --policy nor --folds")
+        if search and any(value is not None for value in (policy, folds, refresh)):
+            raise click.UsageError("--search takes neither --policy nor --folds nor --refresh")
         found, train_set = _probe(quiet, pairs=pairs, folds=folds, **options)
         if search:
             config = config_from(pairs=pairs, **options)
@@ -148,6 +157,8 @@ def plan(
             made = make_plan(found, train_set, pairs, policy)
         if folds is not None:
             made = target_images(made, train_set.labels, softmax(found.logits))
+        if refresh is not None:
+            made = dataclasses.replace(made, refresh_every=refresh)
     if out is not None:
         write_text(Path(out), made.to_json() + "\n")
     click.echo(made.to_json() if as_json else plain(made.to_table()))

@@ -87,7 +87,7 @@ def augment_in_place(plan: ConfusionPlan) -> ConfusionPlan:
     draws = tuple(
         extra if label in plan.classes else 0.0 for label, extra in enumerate(plan.extra_draws)
     )
-    return dataclasses.replace(plan, extra_draws=draws, in_place=True, keep=1.0)
+    return dataclasses.replace(plan, extra_draws=draws, in_place=True, keep=1.0, refresh_every=0)
 
 
 def move_to_random_classes(
@@ -138,4 +138,5 @@ def move_to_random_classes(
         confusions=None,
         image_weights="",
         excluded=(),
+        refresh_every=0,
     )

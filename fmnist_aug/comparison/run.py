@@ -105,6 +105,12 @@ def train_run(
         curve=trained.curve,
     )
     figures["parameters"] = count_parameters(classifier.model)
+    if trained.refreshed:
+        names = test.class_names
+        figures["refreshed"] = [
+            [[names[pair.first], names[pair.second]] for pair in made.pairs]
+            for made in trained.refreshed
+        ]
     return FinishedRun(figures, classifier.to_bytes(), logits)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import logging
 from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -14,34 +16,52 @@ from torch import Tensor
 
 from fmnist_aug.augment.batched import augment_batch
 from fmnist_aug.augment.mixing import Partners, mix_images, soft_labels
-from fmnist_aug.augment.policies import Policy
+from fmnist_aug.augment.policies import Mix, Policy
 from fmnist_aug.augment.random_numbers import draw_keys
 from fmnist_aug.classifier import CheckpointHeader, Normalisation
 from fmnist_aug.data import ImageDataset, StreamedImages
 from fmnist_aug.plan import ConfusionPlan
 from fmnist_aug.sampler import AugmentationSampler
+from fmnist_aug.training.refresh import Predict, RefreshedDraws
 from fmnist_aug.training.selection import HardExamples
 
 _log = logging.getLogger(__name__)
-_Draws = tuple[NDArray[np.int64], ...]
+_Drawn = tuple[NDArray[np.int64], ...]
 _TARGETED_SEED = 1 << 32
 """Added to the seed for the targeted policy, so that its draws don't repeat the base policy's."""
+Draws: TypeAlias = AugmentationSampler | RefreshedDraws
 
 
-def make_sampler(
-    dataset: ImageDataset, plan: ConfusionPlan, seed: int, batches: Iterable[int]
-) -> AugmentationSampler:
-    """The sampler of a training, which knows how many of its epochs make up all the batches.
+def make_draws(
+    dataset: ImageDataset,
+    plan: ConfusionPlan,
+    seed: int,
+    batches: Iterable[int],
+    refreshed: list[ConfusionPlan],
+    predict: Predict,
+) -> Draws:
+    """The draws of a training, made for as many epochs as make up all the batches.
 
     Args:
         dataset: the training images.
         plan: the extra draws.
         seed: of the order.
         batches: the number of draws of each batch.
+        refreshed: the plan after each refresh so far, as for `RefreshedDraws`.
+        predict: as for `RefreshedDraws`.
     """
+    draws = sum(batches)
+    sampler = _make_sampler(dataset, dataclasses.replace(plan, refresh_every=0), seed, draws)
+    if not plan.refresh_every:
+        return sampler
+    return RefreshedDraws(dataset, sampler, plan.refresh_every, draws, refreshed, predict)
+
+
+def _make_sampler(
+    dataset: ImageDataset, plan: ConfusionPlan, seed: int, draws: int
+) -> AugmentationSampler:
     if not plan.changes_with_time:
         return AugmentationSampler(dataset, plan, seed=seed)
-    draws = sum(batches)
     epochs = 1
     while True:
         sampler = AugmentationSampler(dataset, plan, seed=seed, epochs=epochs)
@@ -62,7 +82,7 @@ class Batches:
     def __init__(
         self,
         dataset: ImageDataset,
-        sampler: AugmentationSampler,
+        sampler: Draws,
         batch_size: int,
         base: Policy,
         targeted: Policy,
@@ -92,16 +112,7 @@ class Batches:
         self.share = share
         self.hard = HardExamples(len(dataset), device)
         self.num_classes = dataset.num_classes
-        pairs = [(pair.first, pair.second) for pair in sampler.plan.pairs]
-        self.mixtures = [
-            (
-                extra,
-                policy.mix,
-                Partners(dataset.labels, dataset.num_classes, pairs, policy.mix.partner, device),
-            )
-            for extra, policy in ((False, base), (True, targeted))
-            if policy.mix
-        ]
+        self._mixtures: tuple[int, list[tuple[bool, Mix, Partners]]] | None = None
 
     def stream(self, first: int, steps: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """The batches ``first`` … ``steps`` − 1: inputs (N, C, H, W), targets, indices (N,).
@@ -125,7 +136,7 @@ class Batches:
                 originals = _select(decoded, rows, self.device)
             images = self._augment(originals, where, copies, epochs)
             targets = self.labels[where]
-            if self.mixtures:
+            if self.base.mix or self.targeted.mix:
                 images, targets = self._mix(images, where, copies, epochs)
             yield self.normalise(images), targets, where
 
@@ -134,12 +145,13 @@ class Batches:
         chosen_from_more = max(step - self.all_until, 0)
         return (step - chosen_from_more) * self.batch_size + chosen_from_more * self.candidates
 
-    def _with_decoded(self, draws: Iterator[_Draws]) -> Iterator[tuple[_Draws, Tensor | None]]:
+    def _with_decoded(self, draws: Iterator[_Drawn]) -> Iterator[tuple[_Drawn, Tensor | None]]:
         """Each step's draws; if images are streamed, with this process's share of theirs.
 
-        Of more draws than a batch all are decoded.
+        Of more draws than a batch all are decoded. The draws of a plan that is refreshed can't be
+        known ahead, so their images are decoded when they are wanted.
         """
-        if self.streamed is None:
+        if self.streamed is None or isinstance(self.sampler, RefreshedDraws):
             return ((each, None) for each in draws)
         draws, ahead = itertools.tee(draws)
         decoded = self.streamed.batches(
@@ -176,6 +188,29 @@ class Batches:
             images = torch.where((copies > 0)[:, None, None, None], changed, images)
         return images
 
+    def _find_mixtures(self) -> list[tuple[bool, Mix, Partners]]:
+        """What is mixed into regular and into extra draws, by the plan that is followed now."""
+        plan, refreshes, unseen = self.sampler.plan, 0, None
+        if isinstance(self.sampler, RefreshedDraws):
+            plan, unseen = self.sampler.newest, self.sampler.unseen
+            refreshes = len(self.sampler.plans)
+        if self._mixtures is None or self._mixtures[0] != refreshes:
+            labels = self.labels.cpu().numpy()
+            pairs = [(pair.first, pair.second) for pair in plan.pairs]
+            mixtures = [
+                (
+                    extra,
+                    policy.mix,
+                    Partners(
+                        labels, self.num_classes, pairs, policy.mix.partner, self.device, unseen
+                    ),
+                )
+                for extra, policy in ((False, self.base), (True, self.targeted))
+                if policy.mix
+            ]
+            self._mixtures = refreshes, mixtures
+        return self._mixtures[1]
+
     def _mix(
         self, images: Tensor, indices: Tensor, copies: Tensor, epochs: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -185,7 +220,7 @@ class Batches:
         """
         own = self.labels[indices]
         targets = F.one_hot(own, self.num_classes).float()
-        for extra, mix, partners in self.mixtures:
+        for extra, mix, partners in self._find_mixtures():
             wanted = ((copies > 0) == extra) | (not self.targeted.mix)
             keys = draw_keys(self.seed + extra * _TARGETED_SEED, epochs, indices, copies)
             chosen = partners.choose(keys, indices)
@@ -208,13 +243,13 @@ class Batches:
             copies=copies,
         )
 
-    def _draws(self, first: int, steps: int) -> Iterator[_Draws]:
+    def _draws(self, first: int, steps: int) -> Iterator[_Drawn]:
         epoch, offset = 0, self._draws_before(first)
         while offset >= (length := self.sampler.length_in(epoch)):
             epoch, offset = epoch + 1, offset - length
         indices, copies = self.sampler.epoch_draws(epoch)
         for step in range(first, steps):
-            parts: list[_Draws] = []
+            parts: list[_Drawn] = []
             needed = self.batch_size if step < self.all_until else self.candidates
             while needed:
                 if offset == length:

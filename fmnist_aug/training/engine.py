@@ -23,11 +23,11 @@ from torch import Tensor
 from fmnist_aug.augment.policies import Policy, get_policy, plan_policy
 from fmnist_aug.classifier import CheckpointHeader, Classifier
 from fmnist_aug.data import ImageDataset, blocks, require_training_data
-from fmnist_aug.errors import DataError, TrainingError
+from fmnist_aug.errors import DataError, TrainingError, UsageError
 from fmnist_aug.models import create_model
 from fmnist_aug.plan import ConfusionPlan
 from fmnist_aug.training.averaging import WeightAverage
-from fmnist_aug.training.batches import Batches, make_sampler
+from fmnist_aug.training.batches import Batches, make_draws
 from fmnist_aug.training.curve import LearningCurve
 from fmnist_aug.training.distributed import Processes
 from fmnist_aug.training.hardware import Hardware, choose_hardware
@@ -50,6 +50,7 @@ class TrainedModel:
         hardware: where it ran.
         curve: epochs done, accuracy and mean loss since the point before, on the training images
             as they were drawn and augmented; at most 50 points, the same for a resumed run.
+        refreshed: the plan after each refresh, if it was refreshed.
     """
 
     classifier: Classifier
@@ -58,6 +59,7 @@ class TrainedModel:
     seconds: float
     hardware: Hardware
     curve: tuple[tuple[float, ...], ...]
+    refreshed: tuple[ConfusionPlan, ...] = ()
 
 
 def train_model(
@@ -90,7 +92,8 @@ def train_model(
         DataError: a test split, or fewer than two classes.
         TrainingError: the loss is no longer finite.
         RunFolderError: the state can't be written.
-        UsageError: the batches are too small to be shared by the processes.
+        UsageError: the batches are too small to be shared by the processes, or several processes
+            shall follow a plan that is refreshed.
     """
     require_training_data(dataset, "training")
     check_classes(dataset)
@@ -101,6 +104,11 @@ def train_model(
         keep_freed_memory()
     base = base or get_policy("none")
     plan = plan or ConfusionPlan.empty(dataset.class_names)
+    if plan.refresh_every and processes.count > 1:
+        raise UsageError(
+            f"{processes.count} processes can't follow a plan that is refreshed; start one, or set "
+            "the plan's refresh_every to 0"
+        )
     header = _header(dataset, settings)
     batch_size = settings.batch_for(len(dataset))
     processes.check_batch(batch_size)
@@ -108,21 +116,25 @@ def train_model(
     steps_per_epoch = max(1, len(dataset) // batch_size)
     all_until = round(plan.keep_after * steps_per_epoch)
     candidates = round(batch_size / plan.keep)
-    sampler = make_sampler(
-        dataset,
-        plan,
-        seed,
-        (batch_size if step < all_until else candidates for step in range(steps)),
-    )
     targeted = plan_policy(plan)
+    refreshed: list[ConfusionPlan] = []
     with torch.random.fork_rng():  # initial weights and dropout draw from torch's global generator
         torch.manual_seed(seed)
         model = create_model(
             settings.model, dataset.num_classes, dataset.images.shape[3], dataset.image_size
         ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        classifier = Classifier(model, header, hardware.device)
+        draws = make_draws(
+            dataset,
+            plan,
+            seed,
+            (batch_size if step < all_until else candidates for step in range(steps)),
+            refreshed,
+            classifier.predict,
+        )
         batches = Batches(
             dataset,
-            sampler,
+            draws,
             batch_size,
             base,
             targeted,
@@ -134,7 +146,8 @@ def train_model(
         )
         curve = LearningCurve(steps, batch_size, len(dataset), device)
         average = WeightAverage(model, settings.ema) if settings.ema else None
-        state = TrainingState(model, make_optimizers(model, settings), batches.hard, curve, average)
+        optimizers = make_optimizers(model, settings)
+        state = TrainingState(model, optimizers, batches.hard, curve, average, refreshed=refreshed)
         identity = {
             "settings": asdict(settings),
             "plan": plan.to_dict(),
@@ -193,12 +206,13 @@ def train_model(
     if not all(bool(torch.isfinite(value).all()) for value in model.state_dict().values()):
         raise TrainingError(f"the last step of {steps} left weights that are not finite")
     return TrainedModel(
-        Classifier(model, header, hardware.device),
+        classifier,
         steps,
         steps * batch_size,
         seconds,
         hardware,
         tuple(tuple(point) for point in curve.points),
+        tuple(refreshed),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fmnist_aug.classifier import read_tensors, write_tensors
 from fmnist_aug.errors import CheckpointError
+from fmnist_aug.plan import ConfusionPlan
 from fmnist_aug.training.averaging import WeightAverage
 from fmnist_aug.training.curve import LearningCurve
 from fmnist_aug.training.selection import HardExamples
@@ -29,6 +30,8 @@ class TrainingState:
     average: WeightAverage | None = None
     step: int = 0
     seconds: float = 0.0
+    refreshed: list[ConfusionPlan] = field(default_factory=list)
+    """The plan after each refresh so far."""
 
 
 def save_state(path: Path, state: TrainingState, identity: dict[str, Any]) -> None:
@@ -47,6 +50,7 @@ def save_state(path: Path, state: TrainingState, identity: dict[str, Any]) -> No
         "step": state.step,
         "seconds": state.seconds,
         "curve": state.curve.state_dict(),
+        "refreshed": [plan.to_dict() for plan in state.refreshed],
     }
     write_tensors(path, tensors, "training-state", header)
 
@@ -78,6 +82,7 @@ def load_state(path: Path | None, state: TrainingState, identity: dict[str, Any]
         for optimizer, content in zip(state.optimizers, fresh[2], strict=True):
             optimizer.load_state_dict(content)
         state.curve.load_state_dict(fresh[3])
+        state.refreshed.clear()
         if state.average:
             state.average.load_state_dict(fresh[4])
         state.step, state.seconds = 0, 0.0
@@ -105,6 +110,7 @@ def _load(state: TrainingState, tensors: dict[str, Tensor], header: dict[str, An
                 content["state"].setdefault(int(part[2]), {})[part[3]] = value
         optimizer.load_state_dict(content)
     state.curve.load_state_dict(header["curve"])
+    state.refreshed[:] = [ConfusionPlan.from_dict(value) for value in header["refreshed"]]
     state.step, state.seconds = step, seconds
 
 
