@@ -294,7 +294,16 @@ def test_orthogonalised_matrices_have_singular_values_near_one():
 @pytest.fixture(scope="module")
 def trained(slice_of_fashion):
     settings = dataclasses.replace(SHORT, epochs=0.5, test_time_shift=True)
-    return train_model(slice_of_fashion, settings, hardware=CPU)
+    return train_model(slice_of_fashion, settings, base=get_policy("flip"), hardware=CPU)
+
+
+def test_only_a_network_that_was_trained_on_mirrored_images_is_asked_about_them(slice_of_fashion):
+    short = dataclasses.replace(SHORT, epochs=0.1)
+    for base, views in (("flip", ("identity", "flip")), ("erasing", ("identity",))):
+        trained = train_model(slice_of_fashion, short, base=get_policy(base), hardware=CPU)
+        assert trained.classifier.header.views == views
+    trained = train_model(slice_of_fashion, short, hardware=CPU)
+    assert trained.classifier.header.views == ("identity",)
 
 
 def test_a_checkpoint_predicts_as_the_classifier_did(trained, slice_of_fashion, tmp_path):

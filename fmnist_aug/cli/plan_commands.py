@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,6 +132,8 @@ def plan(
     **options: Any,
 ) -> None:
     """Measure confusions on held-out training images and turn them into a plan."""
+    import dataclasses
+
     from fmnist_aug.by_image import target_images
     from fmnist_aug.classifier import softmax
     from fmnist_aug.cli.searching import run_search

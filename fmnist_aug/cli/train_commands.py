@@ -17,7 +17,7 @@ from fmnist_aug.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike
 
 
 @click.command()
@@ -144,6 +144,7 @@ def evaluate(
     from fmnist_aug.confusion import ConfusionReport
     from fmnist_aug.data import load_dataset
 
+    predictions: ArrayLike
     if (checkpoint is None) == (ensemble is None):
         raise click.UsageError("name one CHECKPOINT, or a comparison's folder with --ensemble")
     if arm is not None and ensemble is None:
@@ -155,7 +156,7 @@ def evaluate(
         classifier = load_classifier(checkpoint)
         dataset = load_dataset(dataset_name, "train" if split == "train" else "test", **data)
         check_classes(Path(checkpoint), classifier.header, dataset)
-        predictions: NDArray[Any] = classifier.predict_logits(dataset.images)
+        predictions = classifier.predict_logits(dataset.images)
     else:
         dataset = load_dataset(dataset_name, "train" if split == "train" else "test", **data)
         together = predict_together(Path(str(ensemble)), dataset, arm)

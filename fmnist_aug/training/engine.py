@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmnist_aug.augment.policies import Policy, get_policy, plan_policy
+from fmnist_aug.augment.policies import Flip, Policy, get_policy, plan_policy
 from fmnist_aug.classifier import CheckpointHeader, Classifier
 from fmnist_aug.data import ImageDataset, blocks, require_training_data
 from fmnist_aug.errors import DataError, TrainingError, UsageError
@@ -109,7 +109,7 @@ def train_model(
             f"{processes.count} processes can't follow a plan that is refreshed; start one, or set "
             "the plan's refresh_every to 0"
         )
-    header = _header(dataset, settings)
+    header = _header(dataset, settings, base)
     batch_size = settings.batch_for(len(dataset))
     processes.check_batch(batch_size)
     steps = settings.steps_for(len(dataset))
@@ -252,7 +252,7 @@ def _train_step(
     return loss.detach(), logits.detach()
 
 
-def _header(dataset: ImageDataset, settings: TrainSettings) -> CheckpointHeader:
+def _header(dataset: ImageDataset, settings: TrainSettings, base: Policy) -> CheckpointHeader:
     # whole numbers, so that the order of summation can't matter; a block of images at a time,
     # because bincount copies what it counts to 8 bytes a pixel
     channels = dataset.images.shape[3]
@@ -268,7 +268,8 @@ def _header(dataset: ImageDataset, settings: TrainSettings) -> CheckpointHeader:
         for count, centre in zip(counts, mean, strict=True)
     ]
     views = ["identity"]
-    if settings.test_time_flip and dataset.card.flip:
+    # a network that has seen no mirrored image isn't asked about one: that would be a handicap
+    if settings.test_time_flip and any(isinstance(part, Flip) for part in base.operations):
         views.append("flip")
     if settings.test_time_shift:
         views.append("shift")

@@ -31,8 +31,8 @@ class TrainSettings:
             augment.
         ema: decay of the running average of the weights with which is predicted in the end; 0 for
             the last weights themselves.
-        test_time_flip: average the logits of an image and its mirror image, where the data set
-            allows flips.
+        test_time_flip: average the logits of an image and its mirror image, of a network that was
+            trained on mirrored images.
         test_time_shift: average in the logits of the image moved by one pixel each way.
     """
 
