@@ -1,7 +1,7 @@
 """Feed mutated files to the readers, guided by coverage: only documented errors may come out.
 
     pip install atheris
-    python examples/fuzz_readers.py --seconds 600
+    python examples/fuzz_readers.py --seconds 600 --inputs 1000000
 
 The first byte of an input picks the reader: IDX (plain and gzip), checkpoint, plan, predictions.
 atheris (libFuzzer) keeps the inputs that reach new branches of these modules and mutates them
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import io
+import math
 import os
 import resource
 import shutil
@@ -43,17 +44,18 @@ def megabytes() -> float:
 class Readers:
     """The readers, each behind a file in memory, and what was seen."""
 
-    def __init__(self, folder: Path, seconds: float) -> None:
+    def __init__(self, folder: Path, seconds: float, inputs: float) -> None:
         self.folder = folder
         self.comparison = ComparisonFolder(folder / "comparison")
         self.comparison.predictions("baseline", 0).parent.mkdir(parents=True)
         self.stop = time.monotonic() + seconds
+        self.inputs = inputs
         self.tried = self.refused = 0
         self.idle = megabytes()
 
     def one(self, content: bytes) -> None:
         """Give one input to one reader."""
-        if time.monotonic() > self.stop:
+        if time.monotonic() > self.stop or self.tried >= self.inputs:
             self.tell()
             sys.stdout.flush()
             shutil.rmtree(self.folder)
@@ -112,6 +114,7 @@ def main() -> None:
     """Fuzz for the time asked for; an undocumented error ends it with the input that caused it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--inputs", type=float, default=math.inf, help="Stop after so many.")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     # files in memory where there are some: the readers are fuzzed, not the disk
@@ -121,7 +124,7 @@ def main() -> None:
         tempfile.TemporaryDirectory(dir=memory) as corpus,
     ):
         seeds(Path(corpus))
-        readers = Readers(Path(work), arguments.seconds)
+        readers = Readers(Path(work), arguments.seconds, arguments.inputs)
         options = [f"-seed={arguments.seed}", "-max_len=2048", "-rss_limit_mb=0", "-verbosity=0"]
         atheris.Setup(
             [sys.argv[0], *options, f"-max_total_time={arguments.seconds + 30:.0f}", corpus],

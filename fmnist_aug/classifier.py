@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fmnist_aug.confusion import ConfusionReport
+from fmnist_aug.data import Images, StreamedImages, blocks
 from fmnist_aug.errors import CheckpointError, DataError, FmnistAugError
 from fmnist_aug.files import write_bytes
 from fmnist_aug.models import create_model
@@ -85,7 +86,7 @@ class Classifier:
         """One name a class, in the order of the columns of the predictions."""
         return self.header.class_names
 
-    def predict_logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def predict_logits(self, images: Images) -> NDArray[np.float32]:
         """Logits float32 (N, classes), averaged over the test-time views, in float32 precision.
 
         Args:
@@ -99,8 +100,8 @@ class Classifier:
         self.model.eval()
         parts = []
         with torch.inference_mode():
-            for start in range(0, len(images), BATCH_SIZE):
-                batch = torch.from_numpy(images[start : start + BATCH_SIZE]).to(self.device)
+            for block in blocks(images, BATCH_SIZE):
+                batch = torch.from_numpy(block).to(self.device)
                 inputs = self.normalise(batch.permute(0, 3, 1, 2))
                 parts.append(self.average_views(inputs).cpu().numpy())
         self.model.train(was_training)
@@ -108,11 +109,11 @@ class Classifier:
             return np.zeros((0, len(self.class_names)), np.float32)
         return np.concatenate(parts)
 
-    def predict_proba(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def predict_proba(self, images: Images) -> NDArray[np.float32]:
         """Probabilities float32 (N, classes): the softmax of `predict_logits`."""
         return softmax(self.predict_logits(images))
 
-    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    def predict(self, images: Images) -> NDArray[np.int64]:
         """Class indices int64 (N,)."""
         return np.asarray(self.predict_logits(images).argmax(axis=1))
 
@@ -140,7 +141,11 @@ class Classifier:
         Raises:
             RunFolderError: the file can't be written.
         """
-        write_tensors(path, self.model.state_dict(), "classifier", asdict(self.header))
+        write_bytes(path, self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """Weights and header as they stand in a checkpoint."""
+        return encode_tensors(self.model.state_dict(), "classifier", asdict(self.header))
 
     def average_views(self, inputs: Tensor) -> Tensor:
         """Logits (N, classes) of normalised (N, C, H, W), averaged over the test-time views."""
@@ -163,17 +168,19 @@ class Classifier:
         ]
         return (2 * logits + sum(moved)) / 6
 
-    def _check(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        images = np.asarray(images)
-        if images.ndim == 3:
-            images = images[..., None]
+    def _check(self, images: Images) -> Images:
+        if not isinstance(images, StreamedImages):
+            images = np.asarray(images)
+            images = images[..., None] if images.ndim == 3 else images
         expected = (*self.header.image_size, len(self.header.mean))
         if images.dtype != np.uint8 or images.shape[1:] != expected:
             raise DataError(
                 f"this classifier takes uint8 images (N, {expected[0]}, {expected[1]}, "
                 f"{expected[2]}), not {images.dtype} {images.shape}"
             )
-        return images if images.flags.writeable else images.copy()  # torch wants writable arrays
+        if isinstance(images, StreamedImages) or images.flags.writeable:
+            return images
+        return images.copy()  # torch wants writable arrays
 
 
 class Normalisation:
@@ -270,6 +277,11 @@ def _check_shapes(header: CheckpointHeader, tensors: dict[str, Tensor]) -> None:
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], kind: str, header: Any) -> None:
     """Write tensors and a JSON header as one safetensors file, whole or not at all."""
+    write_bytes(path, encode_tensors(tensors, kind, header))
+
+
+def encode_tensors(tensors: dict[str, Tensor], kind: str, header: Any) -> bytes:
+    """What `write_tensors` writes."""
     from safetensors.torch import save
 
     # row-major copies: safetensors stores no strides
@@ -281,7 +293,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], kind: str, header: Any
         "header": json.dumps(header, allow_nan=False),
     }
     metadata["sha256"] = _digest(plain, metadata)
-    write_bytes(path, save(plain, metadata))
+    return bytes(save(plain, metadata))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], str, Any]:

@@ -14,6 +14,7 @@ from fmnist_aug.augment import POLICIES
 from fmnist_aug.cli import options
 from fmnist_aug.cli.main import _goes_on
 from fmnist_aug.comparison import ARMS
+from fmnist_aug.comparison.cluster import BACKENDS
 from fmnist_aug.models import MODELS
 from fmnist_aug.training import PRESETS
 from fmnist_aug.training.hardware import DEVICES, PRECISIONS
@@ -58,6 +59,7 @@ def test_choices_on_the_command_line_are_those_of_the_library():
     assert tuple(MODELS) == options.MODELS
     assert tuple(ARMS) == options.ARMS
     assert tuple(POLICIES) == options.POLICIES
+    assert BACKENDS == options.BACKENDS
     assert (DEVICES, PRECISIONS) == (options.DEVICES, options.PRECISIONS)
 
 

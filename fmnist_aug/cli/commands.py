@@ -11,6 +11,7 @@ import click
 from fmnist_aug.cli.common import call_each
 from fmnist_aug.cli.options import (
     ARMS,
+    BACKENDS,
     command_line,
     data_options,
     output_options,
@@ -50,6 +51,15 @@ from fmnist_aug.text import clean
     callback=parse_jobs,
     help="Runs side by side; auto fills the cores, and does one at a time on a GPU. The numbers "
     "don't depend on it.",
+)
+@click.option(
+    "--backend",
+    type=click.Choice(BACKENDS),
+    default="local",
+    help="Where the runs are trained: here, or on a Dask cluster.  [extra: fmnist-aug[dask]]",
+)
+@click.option(
+    "--scheduler", metavar="ADDRESS", help="Of the Dask cluster, such as tcp://HOST:8786."
 )
 @click.option(
     "--resume/--no-resume", default=True, help="Go on in a folder that has results, or start over."

@@ -30,7 +30,8 @@ def config_from(**options: Any) -> ComparisonConfig:
     """The configuration that options ask for."""
     from fmnist_aug.comparison import resolve_config
 
-    return resolve_config(**{key: value for key, value in options.items() if key != "data_dir"})
+    reading = ("data_dir", "stream")
+    return resolve_config(**{key: value for key, value in options.items() if key not in reading})
 
 
 def print_values(values: dict[str, Any], as_json: bool) -> None:

@@ -53,6 +53,7 @@ POLICIES = (
 )
 EXPORT_FORMATS = ("onnx", "torch-export")
 DATASETS = ("fashion-mnist", "mnist")
+BACKENDS = ("local", "dask")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "measure", "fp32", "bf16", "fp16")
 
@@ -83,6 +84,12 @@ def data_options(function: Command) -> Command:
             "--flip/--no-flip",
             default=None,
             help="Whether mirrored images keep their label.  [default: by data set]",
+        ),
+        click.option(
+            "--stream/--no-stream",
+            default=None,
+            help="Whether the pictures of an image folder stay on the disk and are decoded when "
+            "they are drawn.  [default: if they would take a third of the free memory]",
         ),
     )(function)
 
@@ -153,9 +160,17 @@ def output_options(function: Command) -> Command:
     """What is printed."""
     return _all(
         click.option("--json", "as_json", is_flag=True, help="Print results as JSON."),
-        click.option("--quiet", "-q", is_flag=True, help="No progress."),
+        click.option("--quiet", "-q", is_flag=True, callback=_show_log, help="No progress."),
         debug_option,
     )(function)
+
+
+def _show_log(context: click.Context, parameter: click.Parameter, quiet: bool) -> bool:
+    if not quiet and not context.resilient_parsing:
+        from fmnist_aug.cli.log import show_log
+
+        show_log()
+    return quiet
 
 
 debug_option = click.option("--debug", is_flag=True, help="Show where an error came from.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,6 +132,8 @@ def plan(
     **options: Any,
 ) -> None:
     """Measure confusions on held-out training images and turn them into a plan."""
+    import dataclasses
+
     from fmnist_aug.by_image import target_images
     from fmnist_aug.classifier import softmax
     from fmnist_aug.cli.searching import run_search
@@ -181,7 +182,7 @@ def _probe(
     from fmnist_aug.comparison.compare import check_pairs
 
     config = config_from(pairs=pairs, **options)
-    train_set = load_split(config, "train", options["data_dir"])
+    train_set = load_split(config, "train", options["data_dir"], options["stream"])
     check_pairs(config.pairs, train_set.class_names)
     config, _ = settle_precision(config, train_set)
     base = base_augmentation(train_set, config.settings.augment)

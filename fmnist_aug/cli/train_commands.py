@@ -54,7 +54,7 @@ def train(
     from fmnist_aug.training.distributed import join_processes
 
     config = config_from(**options)
-    train_set, test_set = load_splits(config, options["data_dir"])
+    train_set, test_set = load_splits(config, options["data_dir"], options["stream"])
     config, _ = settle_precision(config, train_set)
     path = Path(out or f"{train_set.card.name}-{config.preset}.safetensors")
     card = train_set.card

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from fmnist_aug.augment.policies import Policy
 from fmnist_aug.comparison.arms import base_augmentation
+from fmnist_aug.comparison.cluster import Cluster, check_backend, join_cluster
 from fmnist_aug.comparison.config import ComparisonConfig, resolve_config, settle_precision
 from fmnist_aug.comparison.environment import describe_environment
 from fmnist_aug.comparison.folder import ComparisonFolder
@@ -34,7 +36,15 @@ from fmnist_aug.comparison.results import (
     contrast_figures,
     runs_csv,
 )
-from fmnist_aug.comparison.run import Run, RunInputs, train_run
+from fmnist_aug.comparison.run import (
+    FinishedRun,
+    Run,
+    RunInputs,
+    Splits,
+    keep_run,
+    train_and_keep,
+    train_run,
+)
 from fmnist_aug.comparison.sharing import share_images
 from fmnist_aug.confusion import class_index
 from fmnist_aug.data import ImageDataset, check_split
@@ -96,6 +106,9 @@ def compare(
     data_dir: str | Path | None = None,
     resume: bool = True,
     jobs: int | None = None,
+    backend: str = "local",
+    scheduler: str | None = None,
+    stream: bool | None = None,
     plan: ConfusionPlan | str | Path | None = None,
     command: str | None = None,
     on_progress: OnProgress | None = None,
@@ -113,7 +126,11 @@ def compare(
         out: folder for the results; ``runs/<dataset>-<preset>`` by default.
         data_dir: folder in which named sets are looked for before the packaged ones.
         resume: whether to go on in a folder that has results already, or to start over.
-        jobs: runs side by side; None for as many as the cores can do, one on a GPU.
+        jobs: runs side by side; None for as many as the cores can do, one on a GPU; on a cluster
+            as many as its workers take.
+        backend: ``local``, or ``dask`` for the workers of a Dask cluster (extra ``dask``).
+        scheduler: address of that cluster's scheduler.
+        stream: as for `load_dataset`.
         plan: a plan, its file, or ``default`` for the one that comes with the package; by default
             one is made from the confusions of a probe.
         command: how to repeat this, for the record.
@@ -124,20 +141,24 @@ def compare(
         UsageError: an argument that can't be used.
         DataError: the data is missing, damaged, or unfit.
         RunFolderError: the folder can't be used.
+        TrainingError: a loss is no longer finite, or processes or workers died again and again.
     """
+    check_backend(backend, scheduler)
     if plan is not None and not isinstance(plan, ConfusionPlan):
         plan = load_plan(plan, str(dataset))
     config = resolve_config(dataset, plan=plan, **options)
     schedule = make_schedule(jobs, len(config.arms) * config.runs, config.hardware.device)
-    train, test = load_splits(config, data_dir)
-    if schedule.jobs > 1:
+    train, test = load_splits(config, data_dir, stream)
+    if backend == "dask":
+        schedule = dataclasses.replace(schedule, jobs=jobs or len(config.arms) * config.runs)
+    elif schedule.jobs > 1:
         train, test = share_images(train), share_images(test)
     check_pairs(config.pairs, train.class_names)
     if plan is not None:
         check_plan(plan, train)
     _check_trainable(config, train)
     path = Path(out) if out is not None else Path("runs") / f"{train.card.name}-{config.preset}"
-    with owned_folder(path):
+    with join_cluster(backend, scheduler) as cluster, owned_folder(path):
         folder = ComparisonFolder(path)
         fingerprints = {"train": train.fingerprint(), "test": test.fingerprint()}
         config, measured = _settle(config, train, folder if resume else None, schedule)
@@ -145,7 +166,7 @@ def compare(
         if folder.results.exists():
             return load_comparison(path)
         return _Comparing(
-            config, schedule, train, test, folder, fingerprints, command, on_progress
+            config, schedule, cluster, (train, test), folder, fingerprints, command, on_progress
         ).execute()
 
 
@@ -201,13 +222,14 @@ def _settle(
 
 
 def _train_probe(
-    train: ImageDataset,
     config: ComparisonConfig,
     base: Policy,
-    state_path: Path,
+    state_path: Path | None,
+    splits: Splits,
     _: Run,
     on_progress: Callable[[TrainProgress], None],
 ) -> Probe:
+    train, _test = splits  # never seen by anything that makes the plan
     return measure_confusions(
         train,
         config.settings,
@@ -228,8 +250,8 @@ class _Comparing:
         self,
         config: ComparisonConfig,
         schedule: Schedule,
-        train: ImageDataset,
-        test: ImageDataset,
+        cluster: Cluster | None,
+        splits: Splits,
         folder: ComparisonFolder,
         fingerprints: dict[str, str],
         command: str | None,
@@ -237,17 +259,18 @@ class _Comparing:
     ) -> None:
         self.config = config
         self.schedule = schedule
-        self.train = train
-        self.test = test
+        self.cluster = cluster
+        self.splits = self.train, self.test = splits
         self.folder = folder
         self.fingerprints = fingerprints
         # described now: a checkout may move on while this runs
         self.environment = {
             **describe_environment(config.hardware, command),
             **dataclasses.asdict(schedule),
+            "backend": "dask" if cluster else "local",
         }
         self.on_progress = on_progress
-        self.base = base_augmentation(train, config.settings.augment)
+        self.base = base_augmentation(self.train, config.settings.augment)
         self.trainings = (config.plan is None) + len(config.arms) * config.runs
         self.done = 0
 
@@ -296,10 +319,9 @@ class _Comparing:
         config, found = self.config, list[Probe]()
         run = Run("probe", config.seed)
         self._tell("probe", **run._asdict())
-        train_runs(
-            functools.partial(
-                _train_probe, self.train, config, self.base, self.folder.state(*run).resolve()
-            ),
+        state = None if self.cluster else self.folder.state(*run).resolve()
+        self._train(
+            functools.partial(_train_probe, config, self.base, state),
             [run],
             # it runs alone, so it gets the threads of a single run
             Schedule(self.schedule.jobs, make_schedule(None, 1, config.hardware.device).threads),
@@ -324,27 +346,46 @@ class _Comparing:
             self.done += 1
             self._tell("finished", **run._asdict(), accuracy=values["test_accuracy"])
 
+        def received(run: Run, values: FinishedRun) -> None:
+            finished(run, keep_run(self.folder.path, self.splits, values))
+
         for run in runs:
             if kept := self.folder.load_run(*run):
                 finished(run, kept)
         missing = [run for run in runs if run not in figures]
-        inputs = RunInputs(
-            self.config, self.train, self.test, self.base, plan, self.folder.path.resolve()
-        )
-        train_runs(
-            functools.partial(train_run, inputs),
+        path = self.folder.path.resolve()
+        train: Callable[..., Any]
+        done: Callable[[Run, Any], None]
+        if self.cluster is None:
+            inputs = RunInputs(self.config, self.base, plan, path)
+            train, done = functools.partial(train_and_keep, inputs), finished
+        else:  # the workers may not have this folder
+            inputs = RunInputs(self.config, self.base, plan, None)
+            train, done = functools.partial(train_run, inputs), received
+        self._train(
+            train,
             missing,
             self.schedule,
             OnRun(
                 progress=lambda run, training: self._tell(
                     "train", **run._asdict(), training=training
                 ),
-                finished=finished,
+                finished=done,
                 again=lambda run: self._tell("again", **run._asdict()),
             ),
         )
         runs.sort(key=lambda run: (self.config.arms.index(run.arm), run.seed))
         return [figures[run] for run in runs]
+
+    def _train(
+        self, train: Callable[..., Any], runs: Sequence[Run], schedule: Schedule, on_run: OnRun
+    ) -> None:
+        if self.cluster:
+            # this process owns the folder, so nobody else uses this name meanwhile
+            name = f"fmnist-aug {socket.gethostname()}:{self.folder.path.resolve()}"
+            self.cluster.train_runs(train, self.splits, runs, schedule, on_run, name)
+        else:
+            train_runs(functools.partial(train, self.splits), runs, schedule, on_run)
 
     def _results(
         self,

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fmnist_aug.classifier import Classifier
 from fmnist_aug.comparison.arms import ARMS
 from fmnist_aug.errors import RunFolderError
 from fmnist_aug.files import (
@@ -160,7 +159,7 @@ class ComparisonFolder:
     def save_run(
         self,
         figures: dict[str, Any],
-        classifier: Classifier,
+        checkpoint: bytes,
         logits: NDArray[np.float32],
         labels: NDArray[np.int64],
     ) -> None:
@@ -169,7 +168,7 @@ class ComparisonFolder:
         stream = io.BytesIO()
         np.savez(stream, logits=logits, labels=labels)
         write_bytes(self.predictions(arm, seed), stream.getvalue())
-        classifier.save(self.checkpoint(arm, seed))
+        write_bytes(self.checkpoint(arm, seed), checkpoint)
         write_sealed(self.record(arm, seed), figures)
         self.drop_state(arm, seed)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fmnist_aug.augment.policies import Policy
 from fmnist_aug.comparison.arms import arm_treatment
@@ -30,51 +31,62 @@ class Run(NamedTuple):
         return f"{self.arm} (seed {self.seed})"
 
 
+Splits = tuple[ImageDataset, ImageDataset]
+"""The training and the test images of a comparison."""
+
+
 @dataclass(frozen=True, eq=False)
 class RunInputs:
-    """What all runs of a comparison share; plain values that can be sent to another process.
+    """What all runs of a comparison share but the images; can be sent to another process.
 
     Attributes:
         config: what is compared.
-        train: the training images.
-        test: the test images.
         base: the data set's base augmentation.
         plan: the comparison's plan.
-        path: the comparison's folder.
+        path: the comparison's folder; None on a machine that may not have it.
     """
 
     config: ComparisonConfig
-    train: ImageDataset
-    test: ImageDataset
     base: Policy
     plan: ConfusionPlan
-    path: Path
+    path: Path | None
+
+
+@dataclass(frozen=True, eq=False)
+class FinishedRun:
+    """What a run leaves, as values that can be sent to another machine.
+
+    Attributes:
+        figures: as they stand in its record.
+        checkpoint: the bytes of the file.
+        logits: float32 (N, classes) of the test images.
+    """
+
+    figures: dict[str, Any]
+    checkpoint: bytes
+    logits: NDArray[np.float32]
 
 
 def train_run(
-    inputs: RunInputs, run: Run, on_progress: Callable[[TrainProgress], None]
-) -> dict[str, Any]:
-    """Train and test one run, or go on with it, and write its files.
-
-    Returns:
-        The run's figures, as they stand in its record.
+    inputs: RunInputs, splits: Splits, run: Run, on_progress: Callable[[TrainProgress], None]
+) -> FinishedRun:
+    """Train and test one run; with a folder, go on with the state that is kept there.
 
     Raises:
         TrainingError: the loss is no longer finite.
-        RunFolderError: a file can't be written.
+        RunFolderError: the state can't be written.
     """
-    config, test = inputs.config, inputs.test
-    folder = ComparisonFolder(inputs.path)
-    class_counts = np.bincount(inputs.train.labels, minlength=inputs.train.num_classes).tolist()
+    config, (train, test) = inputs.config, splits
+    class_counts = np.bincount(train.labels, minlength=train.num_classes).tolist()
     base, plan = arm_treatment(run.arm, inputs.plan, inputs.base, class_counts, run.seed)
     trained = train_model(
-        inputs.train,
+        train,
         config.settings,
         base=base,
         plan=plan,
         seed=run.seed,
         hardware=config.hardware,
-        state_path=folder.state(*run),
+        state_path=inputs.path and ComparisonFolder(inputs.path).state(*run),
         on_progress=on_progress,
     )
     classifier = trained.classifier
@@ -86,7 +98,7 @@ def train_run(
         logits,
         test.labels,
         test.class_names,
-        inputs.train.card.focus or inputs.plan.classes,
+        train.card.focus or inputs.plan.classes,
         steps=trained.steps,
         images_seen=trained.images_seen,
         train_seconds=trained.seconds,
@@ -99,5 +111,28 @@ def train_run(
             [[names[pair.first], names[pair.second]] for pair in made.pairs]
             for made in trained.refreshed
         ]
-    folder.save_run(figures, classifier, logits, test.labels)
-    return figures
+    return FinishedRun(figures, classifier.to_bytes(), logits)
+
+
+def keep_run(path: Path, splits: Splits, finished: FinishedRun) -> dict[str, Any]:
+    """Write a run's files into the comparison's folder.
+
+    Returns:
+        The run's figures, as they stand in its record.
+
+    Raises:
+        RunFolderError: a file can't be written.
+    """
+    _, test = splits
+    ComparisonFolder(path).save_run(
+        finished.figures, finished.checkpoint, finished.logits, test.labels
+    )
+    return finished.figures
+
+
+def train_and_keep(
+    inputs: RunInputs, splits: Splits, run: Run, on_progress: Callable[[TrainProgress], None]
+) -> dict[str, Any]:
+    """`train_run` and `keep_run`, where the folder is at hand."""
+    assert inputs.path
+    return keep_run(inputs.path, splits, train_run(inputs, splits, run, on_progress))

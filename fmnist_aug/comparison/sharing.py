@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fmnist_aug.data import ImageDataset
+from fmnist_aug.data import ImageDataset, StreamedImages
 
 
 class _Memory(mmap.mmap):
@@ -26,11 +26,11 @@ class _Memory(mmap.mmap):
 def share_images(dataset: ImageDataset) -> ImageDataset:
     """The same data set with its images where other processes can map them.
 
-    Only Linux knows such memory (``memfd_create``); elsewhere the data set comes back as it is,
-    and its images are copied to each process.
+    Streamed images stay on the disk. Only Linux knows such memory (``memfd_create``); elsewhere
+    the data set comes back as it is, and its images are copied to each process.
     """
     images = dataset.images
-    if not hasattr(os, "memfd_create"):
+    if isinstance(images, StreamedImages) or not hasattr(os, "memfd_create"):
         return dataset
     descriptor = os.memfd_create("images")
     os.ftruncate(descriptor, images.nbytes)

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fmnist_aug.data.streaming import Images, StreamedImages, blocks
 from fmnist_aug.errors import DataError
 
 Split = Literal["train", "test"]
@@ -41,17 +42,18 @@ class DatasetCard:
 
 @dataclass(frozen=True, eq=False)
 class ImageDataset:
-    """Labelled images in memory.
+    """Labelled images, in memory or streamed from the disk.
 
     Attributes:
-        images: uint8 (N, H, W, C), 0–255, C = 1 (grey) or 3 (RGB).
+        images: uint8 (N, H, W, C), 0–255, C = 1 (grey) or 3 (RGB): an array, or
+            `StreamedImages`, which decodes those that it is indexed with.
         labels: int64 (N,), 0 … len(class_names) − 1.
         class_names: one name a class, all different.
         card: what may be done to the images.
         split: ``train`` or ``test``. Plans and trainings refuse ``test``.
     """
 
-    images: NDArray[np.uint8]
+    images: Images
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
     card: DatasetCard
@@ -100,16 +102,19 @@ class ImageDataset:
         return self.images.shape[1], self.images.shape[2]
 
     def subset(self, indices: NDArray[np.integer]) -> ImageDataset:
-        """The images at ``indices``, in that order."""
-        return ImageDataset(
-            self.images[indices], self.labels[indices], self.class_names, self.card, self.split
-        )
+        """The images at ``indices``, in that order; streamed ones stay on the disk."""
+        if isinstance(self.images, StreamedImages):
+            images: Images = self.images.select(indices)
+        else:
+            images = self.images[indices]
+        return ImageDataset(images, self.labels[indices], self.class_names, self.card, self.split)
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) of shape, pixels, labels and class names: equal only for equal data."""
         digest = hashlib.sha256()
         digest.update(repr((self.images.shape, self.class_names)).encode())
-        digest.update(np.ascontiguousarray(self.images).data)
+        for images in blocks(self.images):
+            digest.update(np.ascontiguousarray(images).data)
         digest.update(np.ascontiguousarray(self.labels).data)
         return digest.hexdigest()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+import math
 import re
 from pathlib import Path
 
@@ -13,8 +15,11 @@ from fmnist_aug.data.dataset import DatasetCard, ImageDataset, Split
 from fmnist_aug.data.idx import FILE_STEMS, find_idx_files, read_idx_pair
 from fmnist_aug.data.layout import find_layout
 from fmnist_aug.data.named import NAMED_DATASETS, PACKAGED_ROOT, NamedDataset, recognise
+from fmnist_aug.data.streaming import StreamedImages, needs_streaming
 from fmnist_aug.errors import DataError, UsageError
 from fmnist_aug.files import write_bytes
+
+_log = logging.getLogger(__name__)
 
 
 def load_dataset(
@@ -24,8 +29,9 @@ def load_dataset(
     data_dir: str | Path | None = None,
     image_size: int | None = None,
     flip: bool | None = None,
+    stream: bool | None = None,
 ) -> ImageDataset:
-    """Read one split of a data set into memory.
+    """Read one split of a data set into memory, or stream it from the disk if it is too large.
 
     Args:
         name_or_path: ``fashion-mnist`` or ``mnist`` (packaged, no network needed), or the path
@@ -38,9 +44,12 @@ def load_dataset(
         image_size: side in pixels to which the pictures of an image folder are brought.
         flip: whether a mirrored image keeps its label, if the data set's card should be
             overruled.
+        stream: whether to leave the pictures of an image folder on the disk and decode them
+            whenever they are drawn; by default if decoded they would take more than a third of the
+            memory that is free. Results are the same to the bit.
 
     Raises:
-        UsageError: an unknown name, or an unknown split.
+        UsageError: an unknown name or split, or streaming something else than an image folder.
         DataError: files that are missing, cut, corrupt or contradictory.
 
     >>> dataset = load_dataset("mnist", "test")
@@ -56,7 +65,7 @@ def load_dataset(
     if named is not None:
         dataset = _load_named(named, split, data_dir)
     elif path.is_dir():
-        dataset = _load_path(path, split, image_size)
+        dataset = _load_path(path, split, image_size, stream)
     elif path.exists():
         raise DataError(f"{path} is a file; a data set is a folder: {_EXPECTED}")
     else:
@@ -64,6 +73,8 @@ def load_dataset(
             f"no data set {str(name_or_path)!r}: neither a known name "
             f"({', '.join(NAMED_DATASETS)}) nor an existing folder"
         )
+    if stream and not isinstance(dataset.images, StreamedImages):
+        raise UsageError(f"{name_or_path} is no image folder, and only these can be streamed")
     if flip is not None:
         dataset = dataclasses.replace(dataset, card=dataclasses.replace(dataset.card, flip=flip))
     return dataset
@@ -105,8 +116,9 @@ def write_idx_folder(dataset: ImageDataset, folder: Path) -> tuple[Path, Path]:
     if dataset.images.shape[3] != 1:
         raise DataError(f"{dataset.card.title} is in colour; only grey images go into IDX files")
     images_path, labels_path = (folder / stem for stem in FILE_STEMS[dataset.split])
+    images = dataset.images[:]
     for path, values in (
-        (images_path, dataset.images[..., 0]),
+        (images_path, images[..., 0]),
         (labels_path, dataset.labels.astype(np.uint8)),
     ):
         header = bytes([0, 0, 8, values.ndim])
@@ -124,7 +136,9 @@ def _load_named(named: NamedDataset, split: Split, data_dir: str | Path | None) 
     return ImageDataset(images[..., None], labels, named.class_names, named.card, split)
 
 
-def _load_path(path: Path, split: Split, image_size: int | None) -> ImageDataset:
+def _load_path(
+    path: Path, split: Split, image_size: int | None, stream: bool | None
+) -> ImageDataset:
     files = find_idx_files(path, split)
     if files is not None:
         return _load_idx(path, files, split)
@@ -136,7 +150,18 @@ def _load_path(path: Path, split: Split, image_size: int | None) -> ImageDataset
     card = _card_of(path)
     if layout.divided:
         card = dataclasses.replace(card, title=f"{card.title} (split 4:1 by chance)")
-    return ImageDataset(folders.read_images(paths, form), labels, layout.class_names, card, split)
+    images = StreamedImages(paths, form)
+    size = math.prod(images.shape)
+    if stream is None and (stream := needs_streaming(size)):
+        _log.info(
+            "%s, %s: %d pictures would take %.1f GB decoded, more than a third of the memory that "
+            "is free, so they are streamed from the disk (--no-stream reads them all the same)",
+            path,
+            split,
+            len(paths),
+            size / 1e9,
+        )
+    return ImageDataset(images if stream else images[:], labels, layout.class_names, card, split)
 
 
 def _load_idx(path: Path, files: tuple[Path, Path], split: Split) -> ImageDataset:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from fmnist_aug.data import Images
+
 _INCHES = 0.62
 """Side of an image on paper."""
 _CAPTION = 0.36
@@ -83,7 +85,7 @@ def image_sheet(title: str, rows: Sequence[SheetRow], theme: Theme = LIGHT) -> b
 
 def confusion_rows(
     report: ConfusionReport,
-    images: NDArray[np.uint8],
+    images: Images,
     labels: NDArray[np.int64],
     probabilities: NDArray[np.float32],
     *,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import logging
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
@@ -17,12 +19,14 @@ from fmnist_aug.augment.mixing import Partners, mix_images, soft_labels
 from fmnist_aug.augment.policies import Mix, Policy
 from fmnist_aug.augment.random_numbers import draw_keys
 from fmnist_aug.classifier import CheckpointHeader, Normalisation
-from fmnist_aug.data import ImageDataset
+from fmnist_aug.data import ImageDataset, StreamedImages
 from fmnist_aug.plan import ConfusionPlan
 from fmnist_aug.sampler import AugmentationSampler
 from fmnist_aug.training.refresh import Predict, RefreshedDraws
 from fmnist_aug.training.selection import HardExamples
 
+_log = logging.getLogger(__name__)
+_Drawn = tuple[NDArray[np.int64], ...]
 _TARGETED_SEED = 1 << 32
 """Added to the seed for the targeted policy, so that its draws don't repeat the base policy's."""
 Draws: TypeAlias = AugmentationSampler | RefreshedDraws
@@ -70,7 +74,9 @@ class Batches:
     """The sampler's endless stream of draws, cut into batches, normalised and augmented.
 
     After ``all_until`` steps each batch holds the hardest of more draws, if the plan says so.
-    Several processes each yield their ``share`` of every batch.
+    Several processes each yield their ``share`` of every batch. Streamed images are decoded a few
+    batches ahead, by other processes; where the hardest are chosen, that is done with all of the
+    draws, since nobody knows so early which ones these will be.
     """
 
     def __init__(
@@ -87,7 +93,12 @@ class Batches:
         all_until: int = 0,
         share: slice = slice(None),  # a slice never changes
     ) -> None:
-        self.images = torch.from_numpy(dataset.images).permute(0, 3, 1, 2).to(device)
+        self.streamed: StreamedImages | None = None
+        self.images: Tensor | None = None
+        if isinstance(dataset.images, StreamedImages):
+            self.streamed = dataset.images
+        else:
+            self.images = _place(dataset.images, device)
         self.labels = torch.from_numpy(dataset.labels).to(device)
         self.sampler = sampler
         self.batch_size = batch_size
@@ -108,16 +119,22 @@ class Batches:
 
         The targets are labels (N,), or probabilities (N, classes) if a policy mixes images.
         """
-        for draws in self._draws(first, steps):
+        for draws, decoded in self._with_decoded(self._draws(first, steps)):
             where, copies, epochs = (
                 torch.from_numpy(values).to(self.device, non_blocking=True) for values in draws
             )
+            chosen = None
             if len(where) > self.batch_size:
                 chosen = self.hard.choose(where, self.batch_size)
                 where, copies = where[chosen], copies[chosen]
                 epochs = self.hard.visits[where]
             where, copies, epochs = where[self.share], copies[self.share], epochs[self.share]
-            images = self._augment(where, copies, epochs)
+            if decoded is None:
+                originals = self._originals(where)
+            else:
+                rows = torch.arange(len(decoded)) if chosen is None else chosen[self.share]
+                originals = _select(decoded, rows, self.device)
+            images = self._augment(originals, where, copies, epochs)
             targets = self.labels[where]
             if self.base.mix or self.targeted.mix:
                 images, targets = self._mix(images, where, copies, epochs)
@@ -128,8 +145,32 @@ class Batches:
         chosen_from_more = max(step - self.all_until, 0)
         return (step - chosen_from_more) * self.batch_size + chosen_from_more * self.candidates
 
-    def _augment(self, indices: Tensor, copies: Tensor, epochs: Tensor) -> Tensor:
-        originals = self.images.index_select(0, indices)
+    def _with_decoded(self, draws: Iterator[_Drawn]) -> Iterator[tuple[_Drawn, Tensor | None]]:
+        """Each step's draws; if images are streamed, with this process's share of theirs.
+
+        Of more draws than a batch all are decoded. The draws of a plan that is refreshed can't be
+        known ahead, so their images are decoded when they are wanted.
+        """
+        if self.streamed is None or isinstance(self.sampler, RefreshedDraws):
+            return ((each, None) for each in draws)
+        draws, ahead = itertools.tee(draws)
+        decoded = self.streamed.batches(
+            indices if len(indices) > self.batch_size else indices[self.share]
+            for indices, *_ in ahead
+        )
+        return zip(draws, map(_as_tensor, decoded), strict=True)
+
+    def _originals(self, indices: Tensor) -> Tensor:
+        """Images uint8 (N, C, H, W) at ``indices``, on the device."""
+        if self.images is not None:
+            return _select(self.images, indices, self.device)
+        assert self.streamed is not None
+        decoded = _as_tensor(self.streamed[indices.cpu().numpy()])
+        return _select(decoded, torch.arange(len(decoded)), self.device)
+
+    def _augment(
+        self, originals: Tensor, indices: Tensor, copies: Tensor, epochs: Tensor
+    ) -> Tensor:
         images = augment_batch(
             originals, self.base, indices, seed=self.seed, epochs=epochs, copies=copies
         )
@@ -185,7 +226,7 @@ class Batches:
             wanted = ((copies > 0) == extra) | (not self.targeted.mix)
             keys = draw_keys(self.seed + extra * _TARGETED_SEED, epochs, indices, copies)
             chosen = partners.choose(keys, indices)
-            others = self._augment(chosen, copies, epochs)
+            others = self._augment(self._originals(chosen), chosen, copies, epochs)
             mixed, share = mix_images(images.float(), others.float(), mix, keys)
             images = torch.where(wanted[:, None, None, None], mixed, images)
             soft = soft_labels(own, self.labels[chosen], share, self.num_classes)
@@ -204,13 +245,13 @@ class Batches:
             copies=copies,
         )
 
-    def _draws(self, first: int, steps: int) -> Iterator[tuple[NDArray[np.int64], ...]]:
+    def _draws(self, first: int, steps: int) -> Iterator[_Drawn]:
         epoch, offset = 0, self._draws_before(first)
         while offset >= (length := self.sampler.length_in(epoch)):
             epoch, offset = epoch + 1, offset - length
         indices, copies = self.sampler.epoch_draws(epoch)
         for step in range(first, steps):
-            parts: list[tuple[NDArray[np.int64], ...]] = []
+            parts: list[_Drawn] = []
             needed = self.batch_size if step < self.all_until else self.candidates
             while needed:
                 if offset == length:
@@ -224,3 +265,27 @@ class Batches:
                 needed -= end - offset
                 offset = end
             yield tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
+
+
+def _place(values: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """Images uint8 (N, C, H, W), on the device unless they would take more than half of it."""
+    images = _as_tensor(values)
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        if images.nbytes > free / 2:
+            _log.info(
+                "the training images take %.1f GB, more than half of what is free on the GPU, so "
+                "each batch is brought there by itself",
+                images.nbytes / 1e9,
+            )
+            return images
+    return images.to(device)
+
+
+def _as_tensor(images: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(images).permute(0, 3, 1, 2)
+
+
+def _select(images: Tensor, indices: Tensor, device: torch.device) -> Tensor:
+    """Images uint8 (N, C, H, W) on the device; they may lie elsewhere."""
+    return images.index_select(0, indices.to(images.device)).to(device)

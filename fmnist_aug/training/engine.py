@@ -1,9 +1,10 @@
 """One engine for every model and device.
 
-The data lies in memory on the device and is augmented there in whole batches. The draws form one
-endless stream of the sampler's epochs, cut into batches of equal size, so every arm takes the
-same number of steps whatever its extra draws. State is kept at epoch boundaries; since draws and
-augmentations are functions of (seed, epoch, index, copy), a resumed run equals an unbroken one.
+The data lies in memory on the device, or is streamed there if it is too large, and is augmented
+there in whole batches. The draws form one endless stream of the sampler's epochs, cut into batches
+of equal size, so every arm takes the same number of steps whatever its extra draws. State is kept
+at epoch boundaries; since draws and augmentations are functions of (seed, epoch, index, copy), a
+resumed run equals an unbroken one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from fmnist_aug.augment.policies import Flip, Policy, get_policy, plan_policy
 from fmnist_aug.classifier import CheckpointHeader, Classifier
-from fmnist_aug.data import ImageDataset, require_training_data
+from fmnist_aug.data import ImageDataset, blocks, require_training_data
 from fmnist_aug.errors import DataError, TrainingError, UsageError
 from fmnist_aug.models import create_model
 from fmnist_aug.plan import ConfusionPlan
@@ -254,10 +255,10 @@ def _train_step(
 def _header(dataset: ImageDataset, settings: TrainSettings, base: Policy) -> CheckpointHeader:
     # whole numbers, so that the order of summation can't matter; a block of images at a time,
     # because bincount copies what it counts to 8 bytes a pixel
-    images = dataset.images
-    counts = np.zeros((images.shape[3], 256), np.int64)
-    for start in range(0, len(images), 4096):
-        pixels = images[start : start + 4096].reshape(-1, images.shape[3])
+    channels = dataset.images.shape[3]
+    counts = np.zeros((channels, 256), np.int64)
+    for images in blocks(dataset.images):
+        pixels = images.reshape(-1, channels)
         for channel, count in enumerate(counts):
             count += np.bincount(pixels[:, channel], minlength=256)
     values = np.arange(256)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_aug.confusion import ConfusionReport
-from fmnist_aug.data import ImageDataset
+from fmnist_aug.data import ImageDataset, Images
 from fmnist_aug.plan import MAX_PAIRS, ConfusionPlan
 from fmnist_aug.sampler import AugmentationSampler
 
@@ -24,7 +24,7 @@ HELD_BACK = 0.05
 MOST_HELD_BACK = 0.25
 """… and for all of them together at the most."""
 
-Predict = Callable[[NDArray[np.uint8]], NDArray[np.int64]]
+Predict = Callable[[Images], NDArray[np.int64]]
 
 
 class RefreshedDraws:
@@ -92,7 +92,7 @@ class RefreshedDraws:
         due = np.flatnonzero(self.held_for == len(self.plans) + 1)
         names = self.dataset.class_names
         report = ConfusionReport.from_predictions(
-            self.dataset.labels[due], self.predict(self.dataset.images[due]), names
+            self.dataset.labels[due], self.predict(self.dataset.subset(due).images), names
         )
         counts = np.bincount(self.dataset.labels, minlength=len(names)).tolist()
         self.plans.append(refresh_plan(self.newest, report, counts))

@@ -53,7 +53,7 @@ def folder(tmp_path, plan, classifier, logits):
     made = ComparisonFolder(tmp_path)
     made.claim({"dataset": "mnist", "runs": 3}, resume=True)
     made.save_plan(plan, PROBE)
-    made.save_run(FIGURES, classifier, logits, np.array([0, 1, 2, 0, 1, 2]))
+    made.save_run(FIGURES, classifier.to_bytes(), logits, np.array([0, 1, 2, 0, 1, 2]))
     made.save_results({"schema": 1, "arms": {"targeted": {"mean": 0.875}}, "plan": plan.to_dict()})
     return made
 

@@ -92,7 +92,7 @@ def test_all_files_of_a_comparison(tmp_path, plan, classifier, logits, code, for
         if folder.load_plan() is None:
             folder.save_plan(plan, {"held_out_images": 1, "accuracy": 1.0, "seconds": 1.0})
         if folder.load_run("targeted", 0) is None:
-            folder.save_run(figures, classifier, logits, labels)
+            folder.save_run(figures, classifier.to_bytes(), logits, labels)
         if not folder.results.exists():
             folder.save_results(results)
 

@@ -48,7 +48,7 @@ def test_logits_that_are_not_finite_are_never_averaged(tmp_path, classifier, log
     folder = ComparisonFolder(tmp_path)
     broken = logits.copy()
     broken[1, 1] = value
-    folder.save_run({"arm": "uniform", "seed": 0}, classifier, broken, np.arange(6) % 3)
+    folder.save_run({"arm": "uniform", "seed": 0}, classifier.to_bytes(), broken, np.arange(6) % 3)
     with pytest.raises(RunFolderError, match=r"uniform-0\.npz .*not finite"):
         folder.load_logits("uniform", 0)
 
@@ -56,7 +56,7 @@ def test_logits_that_are_not_finite_are_never_averaged(tmp_path, classifier, log
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "1e999"])
 def test_records_that_are_not_finite_are_refused(tmp_path, classifier, logits, text):
     folder = ComparisonFolder(tmp_path)
-    folder.save_run({"arm": "uniform", "seed": 0}, classifier, logits, np.arange(6) % 3)
+    folder.save_run({"arm": "uniform", "seed": 0}, classifier.to_bytes(), logits, np.arange(6) % 3)
     folder.record("uniform", 0).write_text(f'{{"arm": "uniform", "seed": 0, "x": {text}}}')
     with pytest.raises(RunFolderError, match="not valid JSON"):
         folder.load_run("uniform", 0)
