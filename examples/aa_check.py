@@ -35,6 +35,7 @@ def main() -> None:
             "settings": dataclasses.asdict(config.settings),
             "fingerprints": [train.fingerprint(), test.fingerprint()],
         },
+        test.labels,
     )
 
     def correct(seed: int) -> NDArray[np.bool_]:

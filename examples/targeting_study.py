@@ -1,9 +1,10 @@
 """Does targeting help, and what about it? Arms and seeds, a table and a figure.
 
-Run: python examples/targeting_study.py [--dataset fashion-mnist] [--runs 20] [--arms …]
-Trains each arm with each seed, the same seeds for all arms, and goes on where it was stopped. The
-plan is made once, from held-out training images, or given with --plan; the test set is for the
-last line only. Writes runs.jsonl, plan.json, table.md and targeting.png into --out.
+Run: python examples/targeting_study.py [--dataset fashion-mnist] [--preset fast] [--runs 20]
+Trains each arm with each seed, the same seeds for all arms, and goes on where it was stopped: each
+finished run is a line of runs.jsonl. The plan is made once, from held-out training images, or given
+with --plan; the test set is for the last line only. Writes runs.jsonl, plan.json, table.md and
+targeting.png into --out; --show makes table and figure of the runs that are there.
 """
 
 import argparse
@@ -21,17 +22,21 @@ from fmnist_aug.comparison import (
     ComparisonConfig,
     arm_treatment,
     base_augmentation,
+    contrast,
     load_splits,
     make_plan,
     measure_confusions,
     resolve_config,
 )
+from fmnist_aug.comparison.environment import describe_environment
 from fmnist_aug.comparison.plan_files import check_plan, load_plan
 from fmnist_aug.comparison.results import contrast_figures, focus_figures
 from fmnist_aug.data import ImageDataset
 from fmnist_aug.training import train_model
 
 FOCUS_ARM, REFERENCE = "targeted", "uniform"
+STUDIED = ("baseline", "uniform", "random-classes", "targeted")
+RESULTS = Path(__file__).parent / "results" / "targeting-study"
 
 
 def study_plan(config: ComparisonConfig, train: ImageDataset, kept: Path) -> ConfusionPlan:
@@ -42,7 +47,7 @@ def study_plan(config: ComparisonConfig, train: ImageDataset, kept: Path) -> Con
         train,
         config.settings,
         epochs=config.probe_epochs,
-        base=base_augmentation(train),
+        base=base_augmentation(train, config.settings.augment),
         held_out=config.held_out,
         seed=config.seed,
         hardware=config.hardware,
@@ -52,24 +57,36 @@ def study_plan(config: ComparisonConfig, train: ImageDataset, kept: Path) -> Con
     return plan
 
 
-def table(
-    contrasts: list[dict[str, Any]],
+def arm_lines(
     predicted: dict[str, NDArray[np.int64]],
     labels: NDArray[np.int64],
     names: tuple[str, ...],
     focus: tuple[int, ...],
-) -> str:
-    """The study as Markdown: arms, contrasts, and the classes of targeted against uniform."""
-    lines = ["| arm | accuracy, % | sd | errors around the focus |", "| --- | --- | --- | --- |"]
+) -> list[str]:
+    """Accuracy of each arm and its errors around the classes in focus, as Markdown."""
+    lines = [
+        "| arm | accuracy, % | sd | missed | of them swapped | claimed | errors around the focus |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
     for arm, runs in predicted.items():
         accuracies = 100 * (runs == labels).mean(axis=1)
         reports = [ConfusionReport.from_predictions(labels, run, names) for run in runs]
         figures = [focus_figures(report, focus) for report in reports]
-        around = np.mean([found["missed"] + found["claimed"] for found in figures])
+        missed, swapped, claimed = (
+            float(np.mean([found[kind] for found in figures]))
+            for kind in ("missed", "swapped", "claimed")
+        )
         spread = f"{accuracies.std(ddof=1):.2f}" if len(runs) > 1 else "–"
-        lines.append(f"| {arm} | {accuracies.mean():.2f} | {spread} | {around:.1f} |")
-    lines += [
-        "",
+        lines.append(
+            f"| {arm} | {accuracies.mean():.2f} | {spread} | {missed:.1f} | {swapped:.1f} | "
+            f"{claimed:.1f} | {missed + claimed:.1f} |"
+        )
+    return lines
+
+
+def contrast_lines(contrasts: list[dict[str, Any]]) -> list[str]:
+    """The differences between arms, and of targeted against uniform each class's, as Markdown."""
+    lines = [
         "| a − b | points | 95 % interval | p (Holm) | verdict | detectable |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
@@ -92,7 +109,28 @@ def table(
                 f"{_interval(one['ci95_adjusted'])} | {one['verdict']} |"
                 for one in item["per_class"]
             ]
-    return "\n".join(lines)
+    return lines
+
+
+def focus_line(
+    predicted: dict[str, NDArray[np.int64]], labels: NDArray[np.int64], focus: tuple[int, ...]
+) -> str:
+    """How many fewer errors around the focus targeted makes than uniform, with its interval."""
+    inside = np.isin(labels, focus)
+    spared = {
+        arm: (runs == labels) | ~(inside | np.isin(runs, focus)) for arm, runs in predicted.items()
+    }
+    found = contrast(spared[FOCUS_ARM], spared[REFERENCE])
+    errors = float((~spared[REFERENCE]).mean())
+    if not errors:
+        return f"No errors around the focus with {REFERENCE}."
+    change, low, high = (
+        -100 * value / errors for value in (found.difference, *reversed(found.ci95))
+    )
+    return (
+        f"Errors around the focus, {FOCUS_ARM} against {REFERENCE}: {change:+.1f} % "
+        f"(95 % interval {low:+.1f} … {high:+.1f} %), p {found.p_value:.3f}."
+    )
 
 
 def draw(contrasts: list[dict[str, Any]], path: Path) -> None:
@@ -133,19 +171,24 @@ def _interval(bounds: list[float]) -> str:
     return f"{_points(bounds[0])} … {_points(bounds[1])}"
 
 
-def main() -> None:
+def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Does targeting help?")
     parser.add_argument("--dataset", default="fashion-mnist")
     parser.add_argument("--preset", default="fast")
-    parser.add_argument("--runs", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--runs", type=int, default=20, help="of each arm")
+    parser.add_argument("--seed", type=int, default=0, help="of the first run of each arm")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(STUDIED))
     parser.add_argument("--epochs", type=float, help="default: the preset's")
     parser.add_argument("--pairs", default="auto")
     parser.add_argument("--policy")
     parser.add_argument("--plan", help="a plan's file, or default")
-    parser.add_argument("--out", type=Path, help="default: runs/targeting-<dataset>")
-    options = parser.parse_args()
+    parser.add_argument("--out", type=Path, help="default: a folder beside the kept results")
+    parser.add_argument("--show", action="store_true", help="train nothing, show what is there")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse_options()
     config = resolve_config(
         options.dataset,
         preset=options.preset,
@@ -157,13 +200,14 @@ def main() -> None:
         policy=options.policy,
     )
     train, test = load_splits(config, None)
-    out = options.out or Path("runs") / f"targeting-{train.card.name}"
+    out = options.out or RESULTS / f"{train.card.name}-{config.preset}"
     out.mkdir(parents=True, exist_ok=True)
     if options.plan:
         plan = load_plan(options.plan, options.dataset)
         check_plan(plan, train)
     else:
         plan = study_plan(config, train, out / "plan.json")
+    environment = describe_environment(config.hardware)
     kept = KeptRuns(
         out / "runs.jsonl",
         {
@@ -172,8 +216,10 @@ def main() -> None:
             "hardware": dataclasses.asdict(config.hardware),
             "fingerprints": [train.fingerprint(), test.fingerprint()],
         },
+        test.labels,
+        {name: environment[name] for name in ("torch", "device_name", "threads", "commit")},
     )
-    base = base_augmentation(train)
+    base = base_augmentation(train, config.settings.augment)
     counts = np.bincount(train.labels, minlength=train.num_classes).tolist()
 
     def run(arm: str, seed: int) -> NDArray[np.int64]:
@@ -190,19 +236,34 @@ def main() -> None:
             return trained.classifier.predict(test.images), trained.seconds
 
         predicted = kept.predictions(arm, seed, predict)
-        print(f"{arm} (seed {seed}): {100 * (predicted == test.labels).mean():.2f} %", flush=True)
+        if not options.show:
+            accuracy = (predicted == test.labels).mean()
+            print(f"{arm} (seed {seed}): {100 * accuracy:.2f} %", flush=True)
         return predicted
 
+    seeds = kept.complete_seeds(options.arms) if options.show else config.seeds
+    if not seeds:
+        raise SystemExit(f"{out} holds no seed with which all of {options.arms} were trained")
     # seed by seed, so that a study that is stopped early still has pairs
     found: dict[str, list[NDArray[np.int64]]] = {arm: [] for arm in config.arms}
-    for seed in config.seeds:
+    for seed in seeds:
         for arm in config.arms:
             found[arm].append(run(arm, seed))
     predicted = {arm: np.stack(runs) for arm, runs in found.items()}
     correct = {arm: runs == test.labels for arm, runs in predicted.items()}
     contrasts = contrast_figures(correct, test.labels, test.class_names)
     focus = train.card.focus or plan.classes
-    text = table(contrasts, predicted, test.labels, test.class_names, focus)
+    lines = [
+        f"{train.card.title}, {config.preset}, {config.settings.epochs:g} epochs, {len(seeds)} "
+        f"seed(s) an arm ({seeds[0]} … {seeds[-1]}), {len(test)} test images.",
+        "",
+        *arm_lines(predicted, test.labels, test.class_names, focus),
+        "",
+        *contrast_lines(contrasts),
+    ]
+    if {FOCUS_ARM, REFERENCE} <= predicted.keys() and focus:
+        lines += ["", focus_line(predicted, test.labels, focus)]
+    text = "\n".join(lines)
     (out / "table.md").write_text(text + "\n")
     draw(contrasts, out / "targeting.png")
     print(f"\n{text}\n\nwrote {out / 'table.md'} and {out / 'targeting.png'}")

@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from fmnist_aug.augment.policies import base_policy
+from fmnist_aug.comparison.arms import base_augmentation
 from fmnist_aug.comparison.probe import make_plan, measure_confusions
 from fmnist_aug.data import DatasetCard, ImageDataset
 from fmnist_aug.errors import DataError, UsageError
@@ -121,7 +121,7 @@ class TargetedAugmentationClassifier(ClassifierMixin, BaseEstimator):  # type: i
         if self.epochs is not None:
             settings = dataclasses.replace(settings, epochs=self.epochs)
         common: dict[str, Any] = {
-            "base": base_policy(self.flip),
+            "base": base_augmentation(data, settings.augment),
             "seed": seed,
             "hardware": choose_hardware(self.device),
         }

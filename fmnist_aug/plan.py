@@ -56,6 +56,9 @@ class ConfusionPlan:
         start: share of the training after which the extra draws begin.
         ramp: share of the training over which they then grow, linearly, to their full number.
         stop: share of the training after which there are none any more.
+        refresh_every: after how many passes over the training images the training engine chooses
+            the classes anew, each time by images that it held back until then; 0 for never.
+            Samplers, which know of no predictions, refuse such a plan.
     """
 
     class_names: tuple[str, ...]
@@ -74,6 +77,7 @@ class ConfusionPlan:
     start: float = 0.0
     ramp: float = 0.0
     stop: float = 1.0
+    refresh_every: int = 0
 
     def __post_init__(self) -> None:
         if len(self.extra_draws) != len(self.class_names):
@@ -101,6 +105,8 @@ class ConfusionPlan:
                 "start, ramp and stop must be shares of the training, start before stop, not "
                 f"{self.start}, {self.ramp} and {self.stop}"
             )
+        if self.refresh_every < 0:
+            raise DataError(f"refresh_every must not be negative, but is {self.refresh_every}")
         for pair in self.pairs:
             if not 0 <= pair.first < pair.second < len(self.class_names):
                 raise DataError(f"classes {pair.first} and {pair.second} are no pair of this plan")
@@ -211,6 +217,7 @@ class ConfusionPlan:
             keep=1.0,
             image_weights="",
             excluded=(),
+            refresh_every=0,
         )
 
     def to_json(self) -> str:
@@ -278,6 +285,7 @@ class ConfusionPlan:
             start=float(value.get("start", 0.0)),
             ramp=float(value.get("ramp", 0.0)),
             stop=float(value.get("stop", 1.0)),
+            refresh_every=int(value.get("refresh_every", 0)),
         )
 
     def __str__(self) -> str:
@@ -327,6 +335,10 @@ class ConfusionPlan:
             lines.append(
                 f"extra draws from {self.start:.0%} of the training on, growing over "
                 f"{self.ramp:.0%}, until {self.stop:.0%}"
+            )
+        if self.refresh_every:
+            lines.append(
+                f"classes chosen anew every {self.refresh_every} pass(es) over the training images"
             )
         return lines
 

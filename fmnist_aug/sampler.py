@@ -124,7 +124,8 @@ class AugmentationSampler(_Position, Sampler[int]):
     Raises:
         DataError: the labels can't be found, or the plan has fewer classes than the labels, or
             weights for another number of images.
-        UsageError: a negative seed, ``num_samples`` below 1, or ``epochs`` missing.
+        UsageError: a negative seed, ``num_samples`` below 1, ``epochs`` missing, or a plan that is
+            refreshed.
 
     >>> plan = ConfusionPlan(("a", "b"), (), (0.5, 0.0), "none", "an example")
     >>> sampler = AugmentationSampler([0, 0, 1, 1], plan)
@@ -147,6 +148,12 @@ class AugmentationSampler(_Position, Sampler[int]):
         self.num_samples = None if num_samples is None else _whole(num_samples, "num_samples", 1)
         self.epochs = epochs
         self.epoch = 0
+        if plan.refresh_every:
+            raise UsageError(
+                "the plan is refreshed by what the network predicts during the training, which a "
+                "sampler can't know; train with fmnist-aug's own engine, or use "
+                "dataclasses.replace(plan, refresh_every=0)"
+            )
         if plan.changes_with_time and not (epochs is not None and epochs > 0):
             raise UsageError(
                 "the plan's extra draws change during the training; give its length (epochs=…)"

@@ -39,3 +39,17 @@ def small(tmp_path_factory):
     for split, size in (("train", 600), ("test", 300)):
         write_idx_folder(load_dataset("fashion-mnist", split).subset(np.arange(size)), folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def noisy(small, tmp_path_factory):
+    """The same folder, with noise in place of the test images and of their labels."""
+    folder = tmp_path_factory.mktemp("noisy")
+    rng = np.random.default_rng(0)
+    for path in sorted(small.iterdir()):
+        content = bytearray(path.read_bytes())
+        if path.name.startswith("t10k-"):
+            start, top = (16, 256) if "images" in path.name else (8, 10)
+            content[start:] = rng.integers(0, top, len(content) - start, np.uint8).tobytes()
+        (folder / path.name).write_bytes(content)
+    return folder

@@ -109,3 +109,90 @@ def test_held_out_trials_read_no_test_images(arm, tmp_path):
     assert value["arm"] == arm
     assert value["plan"]["keep"] == 0.5
     assert 0 < value["accuracy"] < 1
+
+
+def test_kept_runs_come_back_whole_and_a_cut_line_is_done_again(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    from kept_runs import KeptRuns
+
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 10, 10_000)
+    path, trained = tmp_path / "folder" / "runs.jsonl", []
+
+    def predictions(kept, seed):
+        def predict():
+            trained.append(seed)
+            wrong = np.random.default_rng(seed).random(10_000) < 0.06
+            return np.where(wrong, (labels + 3) % 10, labels), 1.5
+
+        return kept.predictions("uniform", seed, predict)
+
+    first = KeptRuns(path, {"a": 1}, labels, {"commit": "abc"})
+    found = [predictions(first, seed) for seed in (0, 1)]
+    assert path.stat().st_size < 2 * 3000
+    assert (found[0] != labels).mean() == pytest.approx(0.06, abs=0.01)
+    again = KeptRuns(path, {"a": 1}, labels)
+    assert (predictions(again, 1) == found[1]).all()
+    assert trained == [0, 1]
+    assert again.complete_seeds(["uniform"]) == [0, 1]
+    assert again.complete_seeds(["uniform", "targeted"]) == []
+    path.write_bytes(path.read_bytes()[:-20])
+    cut = KeptRuns(path, {"a": 1}, labels)
+    assert (predictions(cut, 1) == found[1]).all()
+    assert trained == [0, 1, 1]
+    assert KeptRuns(path, {"a": 1}, labels).complete_seeds(["uniform"]) == [0, 1]
+    with pytest.raises(SystemExit, match="something else"):
+        KeptRuns(path, {"a": 2}, labels)
+
+
+def test_the_study_goes_on_and_shows_what_is_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    import targeting_study
+
+    def study(*options):
+        line = ["targeting_study.py", "--preset", "smoke", "--epochs", "0.1", "--pairs", "0:6"]
+        line += ["--out", str(tmp_path), "--arms", "uniform", "targeted", *options]
+        monkeypatch.setattr(sys, "argv", line)
+        targeting_study.main()
+        return capsys.readouterr().out
+
+    def runs():
+        return len((tmp_path / "runs.jsonl").read_text().splitlines()) - 1
+
+    one = study("--runs", "1")
+    assert runs() == 2
+    two = study("--runs", "2")
+    assert runs() == 4
+    assert [line in two for line in one.splitlines() if "(seed 0)" in line] == [True, True]
+    monkeypatch.setattr(targeting_study, "train_model", None)
+    shown = study("--show")
+    assert runs() == 4
+    assert two[two.index("| arm |") :] == shown[shown.index("| arm |") :]
+    assert "| targeted − uniform |" in shown
+    assert "| Shirt |" in shown
+    assert "Errors around the focus, targeted against uniform" in shown
+    assert (tmp_path / "targeting.png").stat().st_size > 1000
+    with pytest.raises(SystemExit, match="no seed"):
+        study("--show", "--arms", "baseline")
+
+
+def test_the_ablation_goes_on_from_what_is_kept_and_prints_its_table(tmp_path):
+    out = tmp_path / "kept.jsonl"
+    command = [sys.executable, str(EXAMPLES / "original_ablation.py"), "--out", str(out)]
+    command += ["--images", "160", "--epochs", "0.3", "--variants", "baseline-cnn-200k"]
+
+    def run(*more):
+        done = subprocess.run([*command, *more], capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    printed = run("--seeds", "0")
+    first = out.read_text()
+    assert re.search(r"\| baseline-cnn-200k \| 20\d,\d{3} \| (\S+) \| \1 \|", printed)
+    printed = run("--seeds", "0", "--seeds", "1")
+    assert out.read_text().startswith(first)
+    assert len(out.read_text().splitlines()) == 3, "a run was repeated"
+    assert not list(tmp_path.glob("*.state"))
+    other = subprocess.run([*command, "--epochs", "0.4"], capture_output=True, text=True)
+    assert other.returncode != 0
+    assert "something else" in other.stderr

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from fmnist_aug import export, load_classifier, load_dataset
+from fmnist_aug.augment.policies import get_policy
 from fmnist_aug.classifier import CheckpointHeader, Classifier
 from fmnist_aug.cli import options
 from fmnist_aug.cli.main import cli
@@ -21,7 +22,7 @@ from fmnist_aug.training import get_preset, train_model
 def trained():
     data = load_dataset("fashion-mnist", "train").subset(np.arange(600))
     settings = dataclasses.replace(get_preset("fast").settings, test_time_shift=True)
-    return train_model(data, settings).classifier
+    return train_model(data, settings, base=get_policy("flip")).classifier
 
 
 def test_formats_on_the_command_line_are_those_of_the_library():

@@ -45,6 +45,7 @@ def keys_of(indices, copies=1, epoch=0):
         ("away", 0, {*range(10)} - {0, 6}),
         ("away", 6, {1, 3, 4, 5, 7, 8, 9}),
         ("away", 3, {*range(10)} - {3}),
+        ("any", 6, {*range(10)} - {6}),
     ],
 )
 def test_partners_are_of_the_classes_that_the_plan_says(garments, where, label, expected):
@@ -73,7 +74,7 @@ def test_the_share_is_that_of_the_partners_pixels():
     assert 0.45 < two_values < 0.6, "half of them are CutMix"
 
 
-@pytest.mark.parametrize("policy", ["mix-within", "mix-away"])
+@pytest.mark.parametrize("policy", ["mix-within", "mix-away", "erasing-mix"])
 def test_batches_and_single_images_are_mixed_alike(garments, policy):
     plan = make_plan(garments, policy)
     sampler = AugmentationSampler(garments, plan, seed=1)
@@ -97,7 +98,7 @@ def test_batches_and_single_images_are_mixed_alike(garments, policy):
             shares["image"].append(1 - target[garments.labels[index]])
     batched, single = torch.cat(shares["batch"]), torch.stack(shares["image"])
     for found in (batched, single):
-        assert 0.05 < (found > 0).float().mean() < 0.4, "regular draws are not mixed"
+        assert 0.03 < (found > 0).float().mean() < 0.4, "regular draws are not mixed"
     means = [float(found[found > 0].mean()) for found in (batched, single)]
     assert abs(means[0] - means[1]) < 0.03
     spreads = [float(found[found > 0].std()) for found in (batched, single)]

@@ -1,13 +1,17 @@
 import dataclasses
 import json
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fmnist_aug import ConfusionPlan, ConfusionReport, compare
 from fmnist_aug.augment import POLICIES
-from fmnist_aug.comparison import search
-from fmnist_aug.comparison.plan_files import load_plan
+from fmnist_aug.comparison import plan_files, search
+from fmnist_aug.comparison.plan_files import check_plan, load_plan
 from fmnist_aug.comparison.probe import Probe
 from fmnist_aug.comparison.search import SPACE, search_plan
 from fmnist_aug.data import load_dataset
@@ -69,6 +73,31 @@ def test_a_search_that_was_stopped_goes_on_to_the_same_plan(train, found, tmp_pa
     assert again == told[-len(again) :]
 
 
+def test_a_search_that_was_killed_goes_on_to_the_same_plan(small, tmp_path):
+    def command(name):
+        line = [sys.executable, "-m", "fmnist_aug", "plan", "--dataset", str(small), "--search"]
+        line += ["--preset", "smoke", "--epochs", "0.3", "--pairs", "0:6", "--trials", "3"]
+        line += ["--device", "cpu", "--precision", "fp32"]
+        line += ["--study", str(tmp_path / f"{name}.db"), "--out", str(tmp_path / f"{name}.json")]
+        return line
+
+    options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    unbroken = subprocess.run(command("unbroken"), check=True, timeout=600, **options).stderr
+    with subprocess.Popen(command("broken"), **options) as killed:
+        for line in killed.stderr:
+            if line.startswith("[1/3]"):  # the second trial has begun, or is about to
+                break
+        time.sleep(0.2)
+        killed.kill()
+    assert not (tmp_path / "broken.json").exists()
+    resumed = subprocess.run(command("broken"), check=True, timeout=600, **options).stderr
+    assert "[1/3]" in unbroken
+    assert "[1/3]" not in resumed, "the first trial was done again"
+    assert "[3/3]" in resumed
+    plans = [(tmp_path / f"{name}.json").read_text() for name in ("unbroken", "broken")]
+    assert plans[0] == plans[1]
+
+
 def test_a_finished_search_trains_nothing_and_another_is_refused(
     train, found, tmp_path, monkeypatch
 ):
@@ -97,8 +126,6 @@ def test_searches_that_make_no_sense_are_refused(train, found, small, tmp_path):
 
 
 def test_without_optuna_the_extra_is_named(train, found, tmp_path, monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UsageError, match=r"fmnist-aug\[search\]"):
         search_plan(train, SETTINGS, found, tmp_path / "study.db", **OPTIONS)
@@ -129,6 +156,20 @@ def test_a_comparison_takes_a_plan_from_a_file_and_no_probe(small, found, tmp_pa
         with pytest.raises(DataError):
             compare(small, out=tmp_path / "x", plan=wrong, **options)
     assert not (tmp_path / "x").exists()
+
+
+def test_the_plan_in_the_package_fits_its_data_and_says_where_it_comes_from():
+    plan = load_plan("default", "fashion-mnist")
+    check_plan(plan, load_dataset("fashion-mnist", "train"))
+    assert plan.policy in POLICIES
+    assert (0, 6) in {(pair.first, pair.second) for pair in plan.pairs}
+    path = Path(plan_files.__file__).parents[1] / "plans" / "fashion-mnist.json"
+    origin = json.loads(path.read_text())["provenance"]
+    assert origin["made_by"].startswith("fmnist-aug ")
+    low, high = origin["held_out"]["ci95"]
+    assert low < origin["held_out"]["accuracy"] < high
+    made = ConfusionPlan.from_report(plan.confusions, policy=plan.policy)
+    assert origin["searched"] or made.extra_draws == pytest.approx(plan.extra_draws)
 
 
 def test_plans_that_are_not_there_or_no_plans_are_refused(tmp_path):

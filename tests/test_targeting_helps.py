@@ -19,7 +19,7 @@ def test_targeting_beats_uniform_where_two_classes_show_a_narrow_view():
     counts = np.diag([90] * 10)
     counts[PAIR] = counts[PAIR[::-1]] = 10
     report = ConfusionReport(tuple(map(tuple, counts.tolist())), train.class_names)
-    plan = ConfusionPlan.from_report(report, "4:9", policy="geometric", extra_per_image=1.0)
+    plan = ConfusionPlan.from_report(report, "4:9", policy="geometric", extra_per_image=4.0)
     plan = dataclasses.replace(plan, strength=4.0)
     settings = dataclasses.replace(get_preset("smoke").settings, epochs=4)
     base = base_augmentation(train)

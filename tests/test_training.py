@@ -112,9 +112,10 @@ class Stop(Exception):
     "settings",
     [
         SHORT,
+        dataclasses.replace(SHORT, augment="erasing-mix", ema=0.9),
         TrainSettings(model="baseline-cnn", epochs=2, batch_size=75, learning_rate=0.02),
     ],
-    ids=["muon and hard examples", "sgd and dropout"],
+    ids=["muon and hard examples", "mixing and an average", "sgd and dropout"],
 )
 def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
     slice_of_fashion, plan, tmp_path, settings, monkeypatch
@@ -123,7 +124,8 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
 
     data = slice_of_fashion.subset(np.arange(150 if settings.model == "baseline-cnn" else 600))
     plan = dataclasses.replace(plan, keep=0.5, keep_after=0.5)
-    options = {"plan": plan, "base": get_policy("flip"), "hardware": CPU, "seed": 3}
+    base = get_policy("flip").then(get_policy(settings.augment))
+    options = {"plan": plan, "base": base, "hardware": CPU, "seed": 3}
     unbroken = train_model(data, settings, **options)
     state = tmp_path / "state.safetensors"
     monkeypatch.setattr(progress, "_REPORT_SECONDS", 0.0)
@@ -274,7 +276,7 @@ def test_the_default_preset_follows_from_the_machine():
 
 
 def test_presets_are_complete_and_settings_are_checked():
-    assert set(PRESETS) == {"smoke", "fast", "light", "original"}
+    assert set(PRESETS) == {"smoke", "fast", "light", "original", "strong-cpu", "strong"}
     with pytest.raises(UsageError, match="epochs"):
         TrainSettings(model="fast-cnn", epochs=0)
     assert SHORT.batch_for(10) == 2
@@ -292,7 +294,16 @@ def test_orthogonalised_matrices_have_singular_values_near_one():
 @pytest.fixture(scope="module")
 def trained(slice_of_fashion):
     settings = dataclasses.replace(SHORT, epochs=0.5, test_time_shift=True)
-    return train_model(slice_of_fashion, settings, hardware=CPU)
+    return train_model(slice_of_fashion, settings, base=get_policy("flip"), hardware=CPU)
+
+
+def test_only_a_network_that_was_trained_on_mirrored_images_is_asked_about_them(slice_of_fashion):
+    short = dataclasses.replace(SHORT, epochs=0.1)
+    for base, views in (("flip", ("identity", "flip")), ("erasing", ("identity",))):
+        trained = train_model(slice_of_fashion, short, base=get_policy(base), hardware=CPU)
+        assert trained.classifier.header.views == views
+    trained = train_model(slice_of_fashion, short, hardware=CPU)
+    assert trained.classifier.header.views == ("identity",)
 
 
 def test_a_checkpoint_predicts_as_the_classifier_did(trained, slice_of_fashion, tmp_path):

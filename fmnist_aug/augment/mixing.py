@@ -26,15 +26,17 @@ class Partners:
     """For each class the images that may be mixed into its own.
 
     ``within``: those of the classes with which it makes a confused pair; ``away``: those of the
-    classes with which it makes none. A class in no pair, or without such partners, takes all other
-    classes, so that the traces of mixing don't tell a planned class from the others.
+    classes with which it makes none; ``any``: those of all other classes. A class in no pair, or
+    without such partners, takes all other classes, so that the traces of mixing don't tell a
+    planned class from the others.
 
     Args:
         labels: int64 (images,).
         num_classes: number of classes.
         pairs: of class indices, the plan's.
-        where: ``within`` or ``away``.
+        where: ``within``, ``away`` or ``any``.
         device: on which partners are chosen.
+        unseen: bool (images,), those that must not be mixed in; None for none.
     """
 
     def __init__(
@@ -44,16 +46,18 @@ class Partners:
         pairs: Iterable[tuple[int, int]],
         where: str,
         device: torch.device | str = "cpu",
+        unseen: NDArray[np.bool_] | None = None,
     ) -> None:
+        usable = np.ones(len(labels), bool) if unseen is None else ~unseen
         paired = np.zeros((num_classes, num_classes), bool)
         for first, second in pairs:
             paired[first, second] = paired[second, first] = True
         others = ~np.eye(num_classes, dtype=bool)
-        allowed = paired if where == "within" else others & ~paired
-        has_images = np.bincount(labels, minlength=num_classes) > 0
+        allowed = {"within": paired, "away": others & ~paired, "any": others}[where]
+        has_images = np.bincount(labels[usable], minlength=num_classes) > 0
         bound = np.asarray(paired.any(axis=1) & (allowed & has_images).any(axis=1))
         allowed = np.where(bound[:, None], allowed, others)
-        pools = [np.flatnonzero(allowed[label][labels]) for label in range(num_classes)]
+        pools = [np.flatnonzero(usable & allowed[label][labels]) for label in range(num_classes)]
         sizes = np.array([len(pool) for pool in pools])
         self.pool = torch.from_numpy(np.concatenate(pools)).to(device)
         self.starts = torch.from_numpy(np.cumsum(sizes) - sizes).to(device)
@@ -102,7 +106,12 @@ def mix_images(
     pasted = torch.where((rows[:, :, None] & columns[:, None, :])[:, None], partners, images)
     cut = uniform(keys, _PURPOSE + 4) < 0.5
     mixed = torch.where(cut[:, None, None, None], pasted, blended.round())
-    return mixed, torch.where(cut, area, share)
+    share = torch.where(cut, area, share)
+    if operation.p < 1:
+        chosen = uniform(keys, _PURPOSE + 5) < operation.p
+        mixed = torch.where(chosen[:, None, None, None], mixed, images)
+        share = share * chosen
+    return mixed, share
 
 
 def soft_labels(labels: Tensor, partner_labels: Tensor, share: Tensor, num_classes: int) -> Tensor:

@@ -103,12 +103,14 @@ class Mix:
 
     Attributes:
         partner: ``within``: of the other class of its confused pair; ``away``: of a class that
-            it is not paired with.
+            it is not paired with; ``any``: of any other class.
         share: range of the partner's share, uniform.
+        p: probability.
     """
 
-    partner: Literal["within", "away"]
+    partner: Literal["within", "away", "any"]
     share: tuple[float, float] = (0.0, 0.5)
+    p: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -130,14 +132,20 @@ class Policy:
     on_base: bool = True
 
     def then(self, other: Policy) -> Policy:
-        """This policy, neither mixing nor leaving out the base augmentation, then another such."""
-        if not self.operations or not other.operations:
-            return other if not self.operations else self
+        """This policy, then another; neither may leave out the base augmentation, nor both mix."""
+        if not self.does_something or not other.does_something:
+            return other if not self.does_something else self
         return Policy(
             f"{self.name}+{other.name}",
             f"{self.description}; {other.description}",
             self.operations + other.operations,
+            self.mix or other.mix,
         )
+
+    @property
+    def does_something(self) -> bool:
+        """Whether an image may come out changed."""
+        return bool(self.operations or self.mix)
 
     def scaled(self, strength: float) -> Policy:
         """The same operations with ranges that are ``strength`` times as far from doing nothing.
@@ -174,6 +182,13 @@ POLICIES = {
             "erasing",
             "black out a rectangle of 4 to 12 of 28 pixels a side, every other time",
             (Erase(),),
+        ),
+        Policy(
+            "erasing-mix",
+            "black out a rectangle every other time, and every other time mix in up to half of an "
+            "image of another class, by MixUp or CutMix, and its label with it",
+            (Erase(),),
+            mix=Mix("any", p=0.5),
         ),
         Policy(
             "buttons",

@@ -12,7 +12,15 @@ from typing import NoReturn
 
 import click
 
-from fmnist_aug.cli import commands, data_commands, predict_commands, preview_commands
+from fmnist_aug.cli import (
+    commands,
+    data_commands,
+    leaderboard_commands,
+    plan_commands,
+    predict_commands,
+    preview_commands,
+    train_commands,
+)
 from fmnist_aug.errors import FmnistAugError
 
 EXIT_INTERRUPTED = 130
@@ -34,9 +42,12 @@ def cli() -> None:
 
 for command in (
     *commands.COMMANDS,
+    *train_commands.COMMANDS,
+    *plan_commands.COMMANDS,
     *predict_commands.COMMANDS,
     *preview_commands.COMMANDS,
     *data_commands.COMMANDS,
+    *leaderboard_commands.COMMANDS,
 ):
     cli.add_command(command)
 

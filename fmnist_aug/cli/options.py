@@ -16,8 +16,20 @@ if TYPE_CHECKING:
 
 Command = Callable[..., Any]
 
-PRESETS = ("smoke", "fast", "light", "original")
-MODELS = ("baseline-cnn", "fast-cnn")
+PRESETS = ("smoke", "fast", "light", "original", "strong-cpu", "strong")
+MODELS = (
+    "baseline-cnn",
+    "baseline-cnn-200k",
+    "baseline-cnn-fc128",
+    "baseline-cnn-fc64",
+    "baseline-cnn-pool3",
+    "baseline-cnn-pool4",
+    "fast-cnn",
+    "fast-cnn-48",
+    "deep-cnn-48",
+    "wide-resnet-16-8",
+    "wide-resnet-28-10",
+)
 ARMS = (
     "baseline",
     "uniform",
@@ -33,6 +45,7 @@ POLICIES = (
     "geometric",
     "photometric",
     "erasing",
+    "erasing-mix",
     "buttons",
     "mix-within",
     "mix-away",

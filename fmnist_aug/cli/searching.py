@@ -41,7 +41,7 @@ def run_search(
             pairs=config.pairs,
             trials=trials,
             budget_minutes=budget_minutes,
-            base=base_augmentation(train),
+            base=base_augmentation(train, config.settings.augment),
             held_out=config.held_out,
             seed=config.seed,
             hardware=config.hardware,

@@ -37,9 +37,15 @@ CONTRASTS = (
 which part of targeting does it."""
 
 
-def base_augmentation(dataset: ImageDataset) -> Policy:
-    """The augmentation of all draws that the data set's card allows for."""
-    return base_policy(dataset.card.flip, dataset.card.shift, dataset.image_size[0])
+def base_augmentation(dataset: ImageDataset, augment: str = "none") -> Policy:
+    """The augmentation of all draws: what the data set's card allows for, then the settings'.
+
+    Args:
+        dataset: the training images.
+        augment: name of a policy, as in `TrainSettings`.
+    """
+    base = base_policy(dataset.card.flip, dataset.card.shift, dataset.image_size[0])
+    return base.then(get_policy(augment))
 
 
 def arm_treatment(
@@ -81,7 +87,7 @@ def augment_in_place(plan: ConfusionPlan) -> ConfusionPlan:
     draws = tuple(
         extra if label in plan.classes else 0.0 for label, extra in enumerate(plan.extra_draws)
     )
-    return dataclasses.replace(plan, extra_draws=draws, in_place=True, keep=1.0)
+    return dataclasses.replace(plan, extra_draws=draws, in_place=True, keep=1.0, refresh_every=0)
 
 
 def move_to_random_classes(
@@ -132,4 +138,5 @@ def move_to_random_classes(
         confusions=None,
         image_weights="",
         excluded=(),
+        refresh_every=0,
     )

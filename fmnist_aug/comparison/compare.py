@@ -244,7 +244,7 @@ class _Comparing:
             **dataclasses.asdict(schedule),
         }
         self.on_progress = on_progress
-        self.base = base_augmentation(train)
+        self.base = base_augmentation(train, config.settings.augment)
         self.trainings = (config.plan is None) + len(config.arms) * config.runs
         self.done = 0
 
@@ -404,5 +404,6 @@ def write_comparison_report(
     classes: Sequence[int] = results["runs"][0]["focus"]["classes"] or range(
         min(2, train.num_classes)
     )
-    samples = augmented_samples(train, plan, classes)
+    augment = results["config"]["settings"].get("augment", "none")
+    samples = augmented_samples(train, plan, classes, augment=augment)
     return write_report(path, results, test, logits, samples)

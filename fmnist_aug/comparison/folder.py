@@ -58,6 +58,16 @@ class ComparisonFolder:
         """Weights."""
         return self.path / "checkpoints" / f"{arm}-{seed}.safetensors"
 
+    def checkpoints(self) -> list[tuple[str, int, Path]]:
+        """Arm, seed and path of the checkpoints that are there, arm by arm."""
+        names = [
+            (path.stem.rpartition("-"), path)
+            for path in (self.path / "checkpoints").glob("*.safetensors")
+            if _RUN_FILE.fullmatch(path.name)
+        ]
+        found = [(arm, int(seed), path) for (arm, _, seed), path in names if arm in ARMS]
+        return sorted(found, key=lambda item: (list(ARMS).index(item[0]), item[1]))
+
     def record(self, arm: str, seed: int) -> Path:
         """A run's figures; written last, so its presence means that the run is done."""
         return self.path / "records" / f"{arm}-{seed}.json"

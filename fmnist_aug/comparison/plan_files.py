@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import fmnist_aug
@@ -13,7 +14,7 @@ from fmnist_aug.sampler import AugmentationSampler
 
 DEFAULT = "default"
 _SHIPPED = Path(fmnist_aug.__file__).parent / "plans"
-"""One ``<name of the data set>.json`` each, found by ``fmnist-aug plan --search``."""
+"""One ``<name of the data set>.json`` each; ``provenance`` in it says how it was found."""
 
 
 def load_plan(where: str | Path, dataset: str) -> ConfusionPlan:
@@ -56,4 +57,4 @@ def check_plan(plan: ConfusionPlan, train: ImageDataset) -> None:
             f"the plan is for the classes {', '.join(plan.class_names[:4])}, …, but those of "
             f"{train.card.title} are {', '.join(train.class_names[:4])}, …"
         )
-    AugmentationSampler(train, plan, epochs=1)
+    AugmentationSampler(train, dataclasses.replace(plan, refresh_every=0), epochs=1)

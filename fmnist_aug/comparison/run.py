@@ -93,5 +93,11 @@ def train_run(
         curve=trained.curve,
     )
     figures["parameters"] = count_parameters(classifier.model)
+    if trained.refreshed:
+        names = test.class_names
+        figures["refreshed"] = [
+            [[names[pair.first], names[pair.second]] for pair in made.pairs]
+            for made in trained.refreshed
+        ]
     folder.save_run(figures, classifier, logits, test.labels)
     return figures

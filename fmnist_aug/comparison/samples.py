@@ -25,6 +25,7 @@ def augmented_samples(
     plan: ConfusionPlan,
     classes: Sequence[int],
     *,
+    augment: str = "none",
     images_per_class: int = 1,
     copies: int = 7,
 ) -> list[tuple[str, NDArray[np.uint8]]]:
@@ -37,19 +38,20 @@ def augmented_samples(
         train: the training images.
         plan: names the targeted policy.
         classes: of which to show images.
+        augment: name of the policy that followed the data set's base augmentation.
         images_per_class: the first so many.
         copies: augmented versions of each.
 
     Returns:
         A caption and uint8 (1 + copies, H, W, C) for each image and augmentation.
     """
-    base = base_augmentation(train)
+    base = base_augmentation(train, augment)
     targeted = plan_policy(plan)
     nothing = get_policy("none")
     pairs = [(pair.first, pair.second) for pair in plan.pairs]
     parts = [Policy(_words(part), targeted.description, (part,)) for part in targeted.operations]
     shown = [
-        *([(base, nothing, f"all draws: {base.description}")] if base.operations else []),
+        *([(base, nothing, f"all draws: {base.description}")] if base.does_something else []),
         *([(nothing, part, f"{part.name} alone") for part in parts] if len(parts) > 1 else []),
         (base, targeted, f"extra draws: {_together(base, targeted).description}"),
     ]
@@ -140,10 +142,10 @@ def _augment(
 
     indices = torch.full((copies,), index)
     batch = draw(indices)
-    if targeted.mix:
+    if mix := targeted.mix or base.mix:
         keys = draw_keys(seed + 1, 0, indices, numbers)
-        partners = Partners(train.labels, train.num_classes, pairs, targeted.mix.partner)
+        partners = Partners(train.labels, train.num_classes, pairs, mix.partner)
         others = draw(partners.choose(keys, indices))
-        batch, _ = mix_images(batch, others, targeted.mix, keys)
+        batch, _ = mix_images(batch, others, mix, keys)
     augmented = batch.numpy().transpose(0, 2, 3, 1).astype(np.uint8)
     return np.concatenate([train.images[index][None], augmented])

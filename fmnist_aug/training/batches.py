@@ -2,41 +2,62 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from fmnist_aug.augment.batched import augment_batch
 from fmnist_aug.augment.mixing import Partners, mix_images, soft_labels
-from fmnist_aug.augment.policies import Policy
+from fmnist_aug.augment.policies import Mix, Policy
 from fmnist_aug.augment.random_numbers import draw_keys
 from fmnist_aug.classifier import CheckpointHeader, Normalisation
 from fmnist_aug.data import ImageDataset
 from fmnist_aug.plan import ConfusionPlan
 from fmnist_aug.sampler import AugmentationSampler
+from fmnist_aug.training.refresh import Predict, RefreshedDraws
 from fmnist_aug.training.selection import HardExamples
 
 _TARGETED_SEED = 1 << 32
 """Added to the seed for the targeted policy, so that its draws don't repeat the base policy's."""
+Draws: TypeAlias = AugmentationSampler | RefreshedDraws
 
 
-def make_sampler(
-    dataset: ImageDataset, plan: ConfusionPlan, seed: int, batches: Iterable[int]
-) -> AugmentationSampler:
-    """The sampler of a training, which knows how many of its epochs make up all the batches.
+def make_draws(
+    dataset: ImageDataset,
+    plan: ConfusionPlan,
+    seed: int,
+    batches: Iterable[int],
+    refreshed: list[ConfusionPlan],
+    predict: Predict,
+) -> Draws:
+    """The draws of a training, made for as many epochs as make up all the batches.
 
     Args:
         dataset: the training images.
         plan: the extra draws.
         seed: of the order.
         batches: the number of draws of each batch.
+        refreshed: the plan after each refresh so far, as for `RefreshedDraws`.
+        predict: as for `RefreshedDraws`.
     """
+    draws = sum(batches)
+    sampler = _make_sampler(dataset, dataclasses.replace(plan, refresh_every=0), seed, draws)
+    if not plan.refresh_every:
+        return sampler
+    return RefreshedDraws(dataset, sampler, plan.refresh_every, draws, refreshed, predict)
+
+
+def _make_sampler(
+    dataset: ImageDataset, plan: ConfusionPlan, seed: int, draws: int
+) -> AugmentationSampler:
     if not plan.changes_with_time:
         return AugmentationSampler(dataset, plan, seed=seed)
-    draws = sum(batches)
     epochs = 1
     while True:
         sampler = AugmentationSampler(dataset, plan, seed=seed, epochs=epochs)
@@ -55,7 +76,7 @@ class Batches:
     def __init__(
         self,
         dataset: ImageDataset,
-        sampler: AugmentationSampler,
+        sampler: Draws,
         batch_size: int,
         base: Policy,
         targeted: Policy,
@@ -80,18 +101,12 @@ class Batches:
         self.share = share
         self.hard = HardExamples(len(dataset), device)
         self.num_classes = dataset.num_classes
-        self.partners = targeted.mix and Partners(
-            dataset.labels,
-            dataset.num_classes,
-            [(pair.first, pair.second) for pair in sampler.plan.pairs],
-            targeted.mix.partner,
-            device,
-        )
+        self._mixtures: tuple[int, list[tuple[bool, Mix, Partners]]] | None = None
 
     def stream(self, first: int, steps: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """The batches ``first`` … ``steps`` − 1: inputs (N, C, H, W), targets, indices (N,).
 
-        The targets are labels (N,), or probabilities (N, classes) if the policy mixes images.
+        The targets are labels (N,), or probabilities (N, classes) if a policy mixes images.
         """
         for draws in self._draws(first, steps):
             where, copies, epochs = (
@@ -104,7 +119,7 @@ class Batches:
             where, copies, epochs = where[self.share], copies[self.share], epochs[self.share]
             images = self._augment(where, copies, epochs)
             targets = self.labels[where]
-            if self.partners:
+            if self.base.mix or self.targeted.mix:
                 images, targets = self._mix(images, where, copies, epochs)
             yield self.normalise(images), targets, where
 
@@ -132,20 +147,48 @@ class Batches:
             images = torch.where((copies > 0)[:, None, None, None], changed, images)
         return images
 
+    def _find_mixtures(self) -> list[tuple[bool, Mix, Partners]]:
+        """What is mixed into regular and into extra draws, by the plan that is followed now."""
+        plan, refreshes, unseen = self.sampler.plan, 0, None
+        if isinstance(self.sampler, RefreshedDraws):
+            plan, unseen = self.sampler.newest, self.sampler.unseen
+            refreshes = len(self.sampler.plans)
+        if self._mixtures is None or self._mixtures[0] != refreshes:
+            labels = self.labels.cpu().numpy()
+            pairs = [(pair.first, pair.second) for pair in plan.pairs]
+            mixtures = [
+                (
+                    extra,
+                    policy.mix,
+                    Partners(
+                        labels, self.num_classes, pairs, policy.mix.partner, self.device, unseen
+                    ),
+                )
+                for extra, policy in ((False, self.base), (True, self.targeted))
+                if policy.mix
+            ]
+            self._mixtures = refreshes, mixtures
+        return self._mixtures[1]
+
     def _mix(
         self, images: Tensor, indices: Tensor, copies: Tensor, epochs: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Mix partners into the extra draws; images, and probabilities (N, classes)."""
-        assert self.partners
-        assert self.targeted.mix
-        keys = draw_keys(self.seed + _TARGETED_SEED, epochs, indices, copies)
-        partners = self.partners.choose(keys, indices)
-        others = self._augment(partners, copies, epochs)
-        mixed, share = mix_images(images, others, self.targeted.mix, keys)
-        share = share * (copies > 0)
-        images = torch.where((copies > 0)[:, None, None, None], mixed, images)
-        own, other = self.labels[indices], self.labels[partners]
-        return images, soft_labels(own, other, share, self.num_classes)
+        """Mix in partners as the policies say; images, and probabilities (N, classes).
+
+        Extra draws are mixed as the targeted policy says if it mixes, else as the base policy says.
+        """
+        own = self.labels[indices]
+        targets = F.one_hot(own, self.num_classes).float()
+        for extra, mix, partners in self._find_mixtures():
+            wanted = ((copies > 0) == extra) | (not self.targeted.mix)
+            keys = draw_keys(self.seed + extra * _TARGETED_SEED, epochs, indices, copies)
+            chosen = partners.choose(keys, indices)
+            others = self._augment(chosen, copies, epochs)
+            mixed, share = mix_images(images, others, mix, keys)
+            images = torch.where(wanted[:, None, None, None], mixed, images)
+            soft = soft_labels(own, self.labels[chosen], share, self.num_classes)
+            targets = torch.where(wanted[:, None], soft, targets)
+        return images, targets
 
     def _augment_extra(
         self, images: Tensor, indices: Tensor, copies: Tensor, epochs: Tensor

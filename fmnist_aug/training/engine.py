@@ -19,13 +19,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fmnist_aug.augment.policies import Policy, get_policy, plan_policy
+from fmnist_aug.augment.policies import Flip, Policy, get_policy, plan_policy
 from fmnist_aug.classifier import CheckpointHeader, Classifier
 from fmnist_aug.data import ImageDataset, require_training_data
-from fmnist_aug.errors import DataError, TrainingError
+from fmnist_aug.errors import DataError, TrainingError, UsageError
 from fmnist_aug.models import create_model
 from fmnist_aug.plan import ConfusionPlan
-from fmnist_aug.training.batches import Batches, make_sampler
+from fmnist_aug.training.averaging import WeightAverage
+from fmnist_aug.training.batches import Batches, make_draws
 from fmnist_aug.training.curve import LearningCurve
 from fmnist_aug.training.distributed import Processes
 from fmnist_aug.training.hardware import Hardware, choose_hardware
@@ -48,6 +49,7 @@ class TrainedModel:
         hardware: where it ran.
         curve: epochs done, accuracy and mean loss since the point before, on the training images
             as they were drawn and augmented; at most 50 points, the same for a resumed run.
+        refreshed: the plan after each refresh, if it was refreshed.
     """
 
     classifier: Classifier
@@ -56,6 +58,7 @@ class TrainedModel:
     seconds: float
     hardware: Hardware
     curve: tuple[tuple[float, ...], ...]
+    refreshed: tuple[ConfusionPlan, ...] = ()
 
 
 def train_model(
@@ -88,7 +91,8 @@ def train_model(
         DataError: a test split, or fewer than two classes.
         TrainingError: the loss is no longer finite.
         RunFolderError: the state can't be written.
-        UsageError: the batches are too small to be shared by the processes.
+        UsageError: the batches are too small to be shared by the processes, or several processes
+            shall follow a plan that is refreshed.
     """
     require_training_data(dataset, "training")
     check_classes(dataset)
@@ -99,28 +103,37 @@ def train_model(
         keep_freed_memory()
     base = base or get_policy("none")
     plan = plan or ConfusionPlan.empty(dataset.class_names)
-    header = _header(dataset, settings)
+    if plan.refresh_every and processes.count > 1:
+        raise UsageError(
+            f"{processes.count} processes can't follow a plan that is refreshed; start one, or set "
+            "the plan's refresh_every to 0"
+        )
+    header = _header(dataset, settings, base)
     batch_size = settings.batch_for(len(dataset))
     processes.check_batch(batch_size)
     steps = settings.steps_for(len(dataset))
     steps_per_epoch = max(1, len(dataset) // batch_size)
     all_until = round(plan.keep_after * steps_per_epoch)
     candidates = round(batch_size / plan.keep)
-    sampler = make_sampler(
-        dataset,
-        plan,
-        seed,
-        (batch_size if step < all_until else candidates for step in range(steps)),
-    )
     targeted = plan_policy(plan)
+    refreshed: list[ConfusionPlan] = []
     with torch.random.fork_rng():  # initial weights and dropout draw from torch's global generator
         torch.manual_seed(seed)
         model = create_model(
             settings.model, dataset.num_classes, dataset.images.shape[3], dataset.image_size
         ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        classifier = Classifier(model, header, hardware.device)
+        draws = make_draws(
+            dataset,
+            plan,
+            seed,
+            (batch_size if step < all_until else candidates for step in range(steps)),
+            refreshed,
+            classifier.predict,
+        )
         batches = Batches(
             dataset,
-            sampler,
+            draws,
             batch_size,
             base,
             targeted,
@@ -131,7 +144,9 @@ def train_model(
             share=processes.share,
         )
         curve = LearningCurve(steps, batch_size, len(dataset), device)
-        state = TrainingState(model, make_optimizers(model, settings), batches.hard, curve)
+        average = WeightAverage(model, settings.ema) if settings.ema else None
+        optimizers = make_optimizers(model, settings)
+        state = TrainingState(model, optimizers, batches.hard, curve, average, refreshed=refreshed)
         identity = {
             "settings": asdict(settings),
             "plan": plan.to_dict(),
@@ -161,11 +176,16 @@ def train_model(
             correct = (logits.argmax(dim=1) == labels).sum()
             if plan.keep < 1:
                 losses = F.cross_entropy(logits, labels, reduction="none")
+                if targets.ndim == 2:  # how hard an image is by itself doesn't show in a mixture
+                    mixed = targets.amax(dim=1) < 1
+                    losses = torch.where(mixed, batches.hard.losses[indices], losses)
                 batches.hard.record(
                     *(processes.gather(values, batch_size) for values in (indices, losses))
                 )
             loss, correct = processes.sum(loss) / processes.count, processes.sum(correct)
             state.step += 1
+            if average:
+                average.update(model, state.step)
             progress.add(loss, correct)
             curve.add(state.step, loss, correct)
             boundary = state.step % steps_per_epoch == 0 or state.step == steps
@@ -179,16 +199,19 @@ def train_model(
             if boundary and state.step < steps and state_path is not None and not processes.rank:
                 state.seconds = time.perf_counter() - started
                 save_state(state_path, state, identity)
+        if average:
+            average.copy_to(model)
         seconds = time.perf_counter() - started
     if not all(bool(torch.isfinite(value).all()) for value in model.state_dict().values()):
         raise TrainingError(f"the last step of {steps} left weights that are not finite")
     return TrainedModel(
-        Classifier(model, header, hardware.device),
+        classifier,
         steps,
         steps * batch_size,
         seconds,
         hardware,
         tuple(tuple(point) for point in curve.points),
+        tuple(refreshed),
     )
 
 
@@ -228,7 +251,7 @@ def _train_step(
     return loss.detach(), logits.detach()
 
 
-def _header(dataset: ImageDataset, settings: TrainSettings) -> CheckpointHeader:
+def _header(dataset: ImageDataset, settings: TrainSettings, base: Policy) -> CheckpointHeader:
     # whole numbers, so that the order of summation can't matter; a block of images at a time,
     # because bincount copies what it counts to 8 bytes a pixel
     images = dataset.images
@@ -244,7 +267,8 @@ def _header(dataset: ImageDataset, settings: TrainSettings) -> CheckpointHeader:
         for count, centre in zip(counts, mean, strict=True)
     ]
     views = ["identity"]
-    if settings.test_time_flip and dataset.card.flip:
+    # a network that has seen no mirrored image isn't asked about one: that would be a handicap
+    if settings.test_time_flip and any(isinstance(part, Flip) for part in base.operations):
         views.append("flip")
     if settings.test_time_shift:
         views.append("shift")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from fmnist_aug.augment.policies import get_policy
 from fmnist_aug.errors import UsageError
 from fmnist_aug.training.hardware import Hardware
 
@@ -26,8 +27,12 @@ class TrainSettings:
         weight_decay: of SGD, on weights, not on biases and norms.
         warmup: share of the steps over which the rate rises from 0; it then falls to 0.
         label_smoothing: share of the target that is spread over all classes.
-        test_time_flip: average the logits of an image and its mirror image, where the data set
-            allows flips.
+        augment: name of the policy that follows the data set's base augmentation, in all arms that
+            augment.
+        ema: decay of the running average of the weights with which is predicted in the end; 0 for
+            the last weights themselves.
+        test_time_flip: average the logits of an image and its mirror image, of a network that was
+            trained on mirrored images.
         test_time_shift: average in the logits of the image moved by one pixel each way.
     """
 
@@ -41,6 +46,8 @@ class TrainSettings:
     weight_decay: float = 5e-4
     warmup: float = 0.2
     label_smoothing: float = 0.1
+    augment: str = "none"
+    ema: float = 0.0
     test_time_flip: bool = True
     test_time_shift: bool = False
 
@@ -49,6 +56,10 @@ class TrainSettings:
             raise UsageError(f"epochs must be more than 0, not {self.epochs}")
         if self.batch_size < 2:
             raise UsageError(f"the batch size must be at least 2, not {self.batch_size}")
+        if not 0 <= self.ema < 1:
+            raise UsageError(f"ema must lie between 0 and 1, not {self.ema}")
+        if not get_policy(self.augment).on_base:
+            raise UsageError(f"the policy {self.augment!r} cannot follow a base augmentation")
 
     def batch_for(self, images: int) -> int:
         """Images a step for a data set of that size: small sets still get some steps an epoch."""
@@ -93,8 +104,20 @@ FAST = TrainSettings(
 )
 """Network, rates and batch size were chosen on 10,000 held-out training images of Fashion-MNIST,
 the length by the time that a comparison may take."""
-LIGHT = replace(FAST, epochs=3)
+LIGHT = replace(FAST, epochs=2.5)
 """Keeps the default comparison within 20 minutes on 2 cores that don't compute bf16."""
+STRONG_CPU = replace(FAST, model="fast-cnn-48", epochs=40, augment="erasing", ema=0.998)
+"""A first guess from what `FAST` taught; to be chosen on held-out training images."""
+STRONG = TrainSettings(
+    model="wide-resnet-16-8",
+    epochs=120,
+    learning_rate=0.2,
+    warmup=0.05,
+    augment="erasing-mix",
+    ema=0.999,
+)
+"""Put together from published recipes (Random Erasing, arXiv 1708.04896; CutMix, arXiv 1905.04899;
+long training with an average of the weights); not measured."""
 
 PRESETS = {
     preset.name: preset
@@ -114,6 +137,19 @@ PRESETS = {
             "the original experiment's network at full size",
             TrainSettings(model="baseline-cnn", epochs=12, batch_size=128, learning_rate=0.05),
             probe_epochs=4,
+            keep=1.0,
+        ),
+        Preset(
+            "strong-cpu",
+            "as accurate as half an hour a run gets on 2 CPU cores that compute bf16",
+            STRONG_CPU,
+            probe_epochs=5,
+        ),
+        Preset(
+            "strong",
+            "as accurate as ten minutes a run get on one large GPU (neither is measured yet)",
+            STRONG,
+            probe_epochs=20,
             keep=1.0,
         ),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from fmnist_aug.classifier import read_tensors, write_tensors
 from fmnist_aug.errors import CheckpointError
+from fmnist_aug.plan import ConfusionPlan
+from fmnist_aug.training.averaging import WeightAverage
 from fmnist_aug.training.curve import LearningCurve
 from fmnist_aug.training.selection import HardExamples
 
@@ -25,8 +27,11 @@ class TrainingState:
     optimizers: list[torch.optim.Optimizer]
     hard: HardExamples
     curve: LearningCurve
+    average: WeightAverage | None = None
     step: int = 0
     seconds: float = 0.0
+    refreshed: list[ConfusionPlan] = field(default_factory=list)
+    """The plan after each refresh so far."""
 
 
 def save_state(path: Path, state: TrainingState, identity: dict[str, Any]) -> None:
@@ -34,6 +39,8 @@ def save_state(path: Path, state: TrainingState, identity: dict[str, Any]) -> No
     tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
     tensors["hard.losses"] = state.hard.losses
     tensors["hard.visits"] = state.hard.visits
+    for name, value in _average(state).items():
+        tensors[f"average.{name}"] = value
     for position, optimizer in enumerate(state.optimizers):
         for index, values in optimizer.state_dict()["state"].items():
             for name, value in values.items():
@@ -43,6 +50,7 @@ def save_state(path: Path, state: TrainingState, identity: dict[str, Any]) -> No
         "step": state.step,
         "seconds": state.seconds,
         "curve": state.curve.state_dict(),
+        "refreshed": [plan.to_dict() for plan in state.refreshed],
     }
     write_tensors(path, tensors, "training-state", header)
 
@@ -62,7 +70,9 @@ def load_state(path: Path | None, state: TrainingState, identity: dict[str, Any]
         return
     optimizers = [optimizer.state_dict() for optimizer in state.optimizers]
     hard = state.hard.losses, state.hard.visits
-    fresh = copy.deepcopy((state.model.state_dict(), hard, optimizers, state.curve.state_dict()))
+    fresh = copy.deepcopy(
+        (state.model.state_dict(), hard, optimizers, state.curve.state_dict(), _average(state))
+    )
     try:
         _load(state, tensors, header)
     except (LookupError, TypeError, ValueError, RuntimeError):
@@ -72,6 +82,9 @@ def load_state(path: Path | None, state: TrainingState, identity: dict[str, Any]
         for optimizer, content in zip(state.optimizers, fresh[2], strict=True):
             optimizer.load_state_dict(content)
         state.curve.load_state_dict(fresh[3])
+        state.refreshed.clear()
+        if state.average:
+            state.average.load_state_dict(fresh[4])
         state.step, state.seconds = 0, 0.0
 
 
@@ -83,9 +96,9 @@ def _load(state: TrainingState, tensors: dict[str, Tensor], header: dict[str, An
     weights = [value for name, value in tensors.items() if name != "hard.losses"]
     if not all(bool(torch.isfinite(value).all()) for value in weights):
         raise ValueError("values that are not finite")
-    state.model.load_state_dict(
-        {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}
-    )
+    state.model.load_state_dict(_beginning_with("model.", tensors))
+    if state.average:
+        state.average.load_state_dict(_beginning_with("average.", tensors))
     state.hard.losses.copy_(tensors["hard.losses"])
     state.hard.visits.copy_(tensors["hard.visits"])
     for position, optimizer in enumerate(state.optimizers):
@@ -97,7 +110,20 @@ def _load(state: TrainingState, tensors: dict[str, Tensor], header: dict[str, An
                 content["state"].setdefault(int(part[2]), {})[part[3]] = value
         optimizer.load_state_dict(content)
     state.curve.load_state_dict(header["curve"])
+    state.refreshed[:] = [ConfusionPlan.from_dict(value) for value in header["refreshed"]]
     state.step, state.seconds = step, seconds
+
+
+def _average(state: TrainingState) -> dict[str, Tensor]:
+    return state.average.values if state.average else {}
+
+
+def _beginning_with(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def _as_json(value: Any) -> Any:

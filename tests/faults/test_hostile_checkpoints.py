@@ -12,6 +12,7 @@ import torch
 from fmnist_aug import load_classifier
 from fmnist_aug.classifier import write_tensors
 from fmnist_aug.errors import CheckpointError
+from fmnist_aug.training.averaging import WeightAverage
 from fmnist_aug.training.curve import LearningCurve
 from fmnist_aug.training.selection import HardExamples
 from fmnist_aug.training.state import TrainingState, load_state, save_state
@@ -168,13 +169,20 @@ def fresh_state():
         model = torch.nn.Linear(3, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     cpu = torch.device("cpu")
-    return TrainingState(model, [optimizer], HardExamples(4, cpu), LearningCurve(9, 2, 4, cpu))
+    return TrainingState(
+        model,
+        [optimizer],
+        HardExamples(4, cpu),
+        LearningCurve(9, 2, 4, cpu),
+        WeightAverage(model, 0.9),
+    )
 
 
 def trained_state():
     state = fresh_state()
     state.model(torch.ones(4, 3)).sum().backward()
     state.optimizers[0].step()
+    state.average.update(state.model, 1)
     state.step, state.seconds, state.hard.losses[1] = 5, 1.5, 0.25
     return state
 
@@ -191,6 +199,7 @@ def test_a_kept_state_is_taken_up_and_one_of_another_training_is_not(tmp_path):
     assert (state.step, state.seconds) == (5, 1.5)
     assert torch.equal(state.model.weight, kept.model.weight)
     assert torch.equal(state.hard.losses, kept.hard.losses)
+    assert torch.equal(state.average.values["weight"], kept.average.values["weight"])
     state = fresh_state()
     load_state(path, state, {**IDENTITY, "seed": 1})
     assert state.step == 0
@@ -205,6 +214,9 @@ def test_a_kept_state_is_taken_up_and_one_of_another_training_is_not(tmp_path):
         ({"model.weight": torch.full((2, 3), torch.nan)}, {}),
         ({"model.more": torch.zeros(1)}, {}),
         ({"hard.losses": torch.zeros(9)}, {}),
+        ({"average.weight": torch.zeros(1)}, {}),
+        ({"average.weight": torch.full((2, 3), torch.inf)}, {}),
+        ({"average.more": torch.zeros(1)}, {}),
         ({}, {"curve": {"points": 3}}),
         ({}, {"step": -1}),
         ({}, {"step": "5"}),
@@ -214,6 +226,7 @@ def test_a_kept_state_is_taken_up_and_one_of_another_training_is_not(tmp_path):
 def test_a_damaged_state_starts_that_run_again(tmp_path, tensors, header):
     path = tmp_path / "state.safetensors"
     weights = {f"model.{name}": value for name, value in trained_state().model.state_dict().items()}
+    weights |= {f"average.{name}": value for name, value in trained_state().average.values.items()}
     weights |= {"hard.losses": torch.zeros(4), "hard.visits": torch.ones(4)}
     curve = trained_state().curve.state_dict()
     content = {"identity": IDENTITY, "step": 5, "seconds": 1.0, "curve": curve, **header}
@@ -222,6 +235,7 @@ def test_a_damaged_state_starts_that_run_again(tmp_path, tensors, header):
     load_state(path, state, IDENTITY)
     assert (state.step, state.seconds) == (0, 0.0)
     assert torch.equal(state.model.weight, untouched.model.weight)
+    assert torch.equal(state.average.values["weight"], untouched.average.values["weight"])
     assert torch.isinf(state.hard.losses).all()
     assert not state.hard.visits.any()
     assert not state.curve.points
