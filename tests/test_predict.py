@@ -143,7 +143,7 @@ def test_the_command_takes_the_newest_checkpoint_and_says_so(photos, tmp_path, m
     assert "targeted-0" in done.stderr
     assert "…" not in done.stdout.split("often confused with: ")[0]
     assert "often confused with" in done.stdout
-    assert "inverted 2 of 3 picture(s)" in done.stdout
+    assert "inverted 2 of 3 pictures" in done.stdout
     done = CliRunner().invoke(
         cli,
         ["predict", "photos/dark.png", "--checkpoint", "old.safetensors", "--json"],
