@@ -78,8 +78,8 @@ def test_the_share_is_that_of_the_partners_pixels():
 def test_batches_and_single_images_are_mixed_alike(garments, policy):
     plan = make_plan(garments, policy)
     sampler = AugmentationSampler(garments, plan, seed=1)
-    header = _header(garments, SETTINGS)
     base = get_policy("none")
+    header = _header(garments, SETTINGS, base)
     batches = Batches(
         garments, sampler, 100, base, get_policy(policy), 1, header, torch.device("cpu")
     )
@@ -162,7 +162,7 @@ def test_weaker_extras_are_drawn_without_the_base_augmentation(garments):
     assert (data[AugmentedIndex(3, 0, 1)][0] == garments.images[3]).all()
     assert not (data[AugmentedIndex(3, 0, 0)][0] == garments.images[3]).all()
     sampler = AugmentationSampler(garments, plan)
-    header = _header(garments, SETTINGS)
+    header = _header(garments, SETTINGS, get_policy("geometric"))
     batches = Batches(
         garments,
         sampler,
@@ -174,7 +174,8 @@ def test_weaker_extras_are_drawn_without_the_base_augmentation(garments):
         torch.device("cpu"),
     )
     indices, copies = torch.arange(100), torch.arange(100) % 2
-    images = batches._augment(indices, copies, torch.zeros_like(indices))
+    originals = batches._originals(indices)
+    images = batches._augment(originals, indices, copies, torch.zeros_like(indices))
     same = (images == batches.images[:100]).all(dim=3).all(dim=2).all(dim=1)
     assert same[copies > 0].all()
     assert not same[copies == 0].any()

@@ -122,7 +122,7 @@ def test_mixing_takes_no_partner_that_is_held_back(garments, plan):
         get_policy("none"),
         get_policy("mix-within"),
         1,
-        _header(garments, SHORT),
+        _header(garments, SHORT, get_policy("none")),
         torch.device("cpu"),
     )
     for _ in batches.stream(0, 40):

@@ -111,7 +111,7 @@ def mixed_batches(policy, base):
     garments = stratified_slice(load_dataset("fashion-mnist", "train"), 400)
     draws = tuple(1.0 if label in (0, 6) else 0.0 for label in range(10))
     plan = ConfusionPlan(garments.class_names, (), draws, policy, "made for a test")
-    header = _header(garments, TrainSettings(model="fast-cnn", epochs=1))
+    header = _header(garments, TrainSettings(model="fast-cnn", epochs=1), base)
     sampler = AugmentationSampler(garments, plan)
     batches = Batches(
         garments, sampler, 100, base, get_policy(policy), 0, header, torch.device("cpu")
@@ -144,8 +144,9 @@ def test_the_baseline_is_not_augmented_by_the_settings_either():
     assert arm_treatment("uniform", plan, base, [10] * 10)[0] is base
     # digits are never mirrored, whatever the preset
     digits = load_dataset("mnist", "train").subset(np.arange(20))
-    assert "flip" not in base_augmentation(digits, "erasing-mix").name
-    header = _header(digits, get_preset("strong").settings)
+    base = base_augmentation(digits, "erasing-mix")
+    assert "flip" not in base.name
+    header = _header(digits, get_preset("strong").settings, base)
     assert "flip" not in header.views
 
 

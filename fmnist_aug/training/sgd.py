@@ -48,10 +48,13 @@ class Optimizer:
         """Go on from what `state_dict` gave.
 
         Raises:
-            KeyError: a momentum is missing.
-            RuntimeError: one has another shape.
+            ValueError: the momenta are not those of these weights.
         """
-        for name, buffer in self.state_dict().items():
+        kept = self.state_dict()
+        shapes = ({name: value.shape for name, value in each.items()} for each in (state, kept))
+        if next(shapes) != next(shapes):
+            raise ValueError("momenta of other weights")
+        for name, buffer in kept.items():
             buffer.copy_(state[name])
 
 

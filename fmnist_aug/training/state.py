@@ -102,14 +102,7 @@ def _load(state: TrainingState, tensors: dict[str, Tensor], header: dict[str, An
     state.hard.losses.copy_(tensors["hard.losses"])
     state.hard.visits.copy_(tensors["hard.visits"])
     for position, optimizer in enumerate(state.optimizers):
-        start = f"optimizer.{position}."
-        optimizer.load_state_dict(
-            {
-                name.removeprefix(start): value
-                for name, value in tensors.items()
-                if name.startswith(start)
-            }
-        )
+        optimizer.load_state_dict(_beginning_with(f"optimizer.{position}.", tensors))
     state.curve.load_state_dict(header["curve"])
     state.refreshed[:] = [ConfusionPlan.from_dict(value) for value in header["refreshed"]]
     state.step, state.seconds = step, seconds
