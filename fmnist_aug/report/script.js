@@ -111,5 +111,6 @@
   }
   document.getElementById("behind-close").addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
-  dialog.addEventListener("close", () => list.replaceChildren());
+  // told a little later: by then another cell may have been opened
+  dialog.addEventListener("close", () => { if (!dialog.open) list.replaceChildren(); });
 })();
