@@ -1,4 +1,7 @@
-"""Prints the tables of the README: python examples/readme_tables.py results.json."""
+"""Prints the tables of the README: python examples/readme_tables.py FILE.
+
+The file is a comparison's results.json, or what examples/benchmark.py wrote with --out.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +37,17 @@ def contrast_lines(results: dict[str, Any]) -> list[str]:
     return lines
 
 
+def speed_table(benchmark: dict[str, Any]) -> str:
+    """How many times as fast the batched policies are as each other way, medians."""
+    policies = benchmark["augmentation"]["comparisons"]
+    others = list(next(iter(policies.values()))["ratios"])
+    rows = [("policy", *(other.removeprefix("batched : ") for other in others))]
+    rows.append(("---",) * (len(others) + 1))
+    for name, found in policies.items():
+        rows.append((name, *(f"{found['ratios'][other]['median']:.1f}×" for other in others)))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
 def _percent(value: float) -> str:
     return f"{100 * value:.2f}"
 
@@ -45,4 +59,7 @@ def _focus(arm: dict[str, Any]) -> str:
 
 if __name__ == "__main__":
     found = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    print(accuracy_table(found), *contrast_lines(found), sep="\n")
+    if "augmentation" in found:
+        print(speed_table(found))
+    else:
+        print(accuracy_table(found), *contrast_lines(found), sep="\n")

@@ -21,5 +21,15 @@ def test_every_figure_of_the_readmes_tables_is_that_of_its_file(path):
         assert line in readme
 
 
+def test_the_readmes_table_of_speed_is_that_of_its_file():
+    path = ROOT / "examples" / "results" / "benchmark-avx2.json"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    benchmark = json.loads(path.read_text(encoding="utf-8"))
+    assert readme_tables.speed_table(benchmark) in readme
+    for found in benchmark["training"]["comparisons"].values():
+        (ratio,) = found["ratios"].values()
+        assert f"{ratio['median']:.2f} times" in readme
+
+
 def test_there_are_results_to_check():
     assert RESULTS
