@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from fmnist_aug.training.sgd import copy_values
+
 
 class WeightAverage:
     """Exponential moving average of weights and batch norm statistics (Polyak averaging).
@@ -40,13 +42,7 @@ class WeightAverage:
         Raises:
             ValueError: they are not of this network.
         """
-        shapes, expected = (
-            {name: value.shape for name, value in kept.items()} for kept in (values, self.values)
-        )
-        if shapes != expected:
-            raise ValueError("an average of other weights")
-        for name, value in values.items():
-            self.values[name].copy_(value)
+        copy_values(self.values, values)
 
 
 def _floats(model: nn.Module) -> dict[str, Tensor]:

@@ -50,12 +50,22 @@ class Optimizer:
         Raises:
             ValueError: the momenta are not those of these weights.
         """
-        kept = self.state_dict()
-        shapes = ({name: value.shape for name, value in each.items()} for each in (state, kept))
-        if next(shapes) != next(shapes):
-            raise ValueError("momenta of other weights")
-        for name, buffer in kept.items():
-            buffer.copy_(state[name])
+        copy_values(self.state_dict(), state)
+
+
+def copy_values(into: dict[str, Tensor], values: dict[str, Tensor]) -> None:
+    """Copy tensors of the same names and shapes, or none.
+
+    Raises:
+        ValueError: other names or shapes.
+    """
+    shapes, expected = (
+        {name: value.shape for name, value in each.items()} for each in (values, into)
+    )
+    if shapes != expected:
+        raise ValueError("values that are of other weights")
+    for name, value in values.items():
+        into[name].copy_(value)
 
 
 class SGD(Optimizer):
