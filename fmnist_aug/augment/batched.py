@@ -20,7 +20,15 @@ from fmnist_aug.augment.policies import (
     Policy,
     Sharpen,
 )
-from fmnist_aug.augment.random_numbers import between, draw_keys, integers, uniform, uniforms
+from fmnist_aug.augment.random_numbers import (
+    arange,
+    as_tensor,
+    between,
+    draw_keys,
+    integers,
+    uniform,
+    uniforms,
+)
 
 
 def augment_batch(
@@ -96,11 +104,13 @@ def _affine(images: Tensor, operation: Affine, keys: Tensor, purpose: int) -> Te
     height, width = images.shape[2:]
     limits = operation.shift_pixels(width), operation.shift_pixels(height)
     numbers = uniforms(keys, purpose, 4)
-    move_x, move_y = (integers(numbers[axis], -limits[axis], limits[axis]) for axis in (0, 1))
+    move_x, move_y = (
+        as_tensor(integers(numbers[axis], -limits[axis], limits[axis])) for axis in (0, 1)
+    )
     if not operation.rotate and operation.scale == (1.0, 1.0):
         return _shift(images, move_x, move_y, limits[0])
-    angle = between(numbers[2], -operation.rotate, operation.rotate) * (math.pi / 180)
-    scale = between(numbers[3], *operation.scale)
+    angle = as_tensor(between(numbers[2], -operation.rotate, operation.rotate) * (math.pi / 180))
+    scale = as_tensor(between(numbers[3], *operation.scale))
     # where each output pixel comes from: undo the shift, then the rotation, then the scale; each
     # coordinate is a part that depends on the column plus one that depends on the row
     x, y = (
@@ -138,10 +148,11 @@ def _brightness_contrast(
     images: Tensor, operation: BrightnessContrast, keys: Tensor, purpose: int
 ) -> Tensor:
     numbers = uniforms(keys, purpose, 2)
-    factor = 1 + between(numbers[0], *operation.contrast)
-    offset = 255 * between(numbers[1], *operation.brightness)
-    changed = images.float() * factor[:, None, None, None]
-    return changed.add_(offset[:, None, None, None]).round_().clamp_(0, 255)
+    factor = as_tensor(1 + between(numbers[0], *operation.contrast))[:, None, None, None]
+    offset = as_tensor(255 * between(numbers[1], *operation.brightness))[:, None, None, None]
+    # a new tensor also for float images, which must not change
+    changed = images * factor if images.is_floating_point() else images.float().mul_(factor)
+    return changed.add_(offset).round_().clamp_(0, 255)
 
 
 def _sharpen(images: Tensor, operation: Sharpen, keys: Tensor, purpose: int) -> Tensor:
@@ -170,17 +181,17 @@ def _erase(
     """Black out a rectangle of the images that are chosen, bool (N,), or of all."""
     number, (height, width) = len(images), images.shape[2:]
     numbers = uniforms(keys, purpose, 4)
-    spans = []
+    kept = []  # of each axis: bool (N, side), what lies before the rectangle or behind it
     for axis, side in enumerate((height, width)):
         smallest, largest = operation.size_pixels(side)
-        size = integers(numbers[2 * axis], smallest, min(largest, side))[:, None]
-        start = integers(numbers[2 * axis + 1], 0, side - size[:, 0])[:, None]
-        pixels = torch.arange(side, device=images.device)
-        spans.append((pixels >= start) & (pixels < start + size))
-    rows, columns = spans
+        size = integers(numbers[2 * axis], smallest, min(largest, side))
+        start = integers(numbers[2 * axis + 1], 0, side - size)
+        pixels = arange(side, numbers)
+        kept.append((pixels < start[:, None]) | (pixels >= (start + size)[:, None]))
+    rows, columns = (as_tensor(lines) for lines in kept)
     if chosen is not None:
-        rows = rows & chosen[:, None]
-    # what is kept: a line of ones, or the image's own line in the rows of its rectangle
-    kept = torch.cat((~columns, columns.new_ones(1, width))).to(images.dtype)
-    lines = torch.where(rows, torch.arange(number, device=images.device)[:, None], number)
-    return images * kept.index_select(0, lines.view(-1)).view(number, 1, height, width)
+        rows |= ~chosen[:, None]
+    # a line of ones, or the image's own line in the rows of its rectangle
+    lines = torch.cat((columns, columns.new_ones(1, width))).to(images.dtype)
+    which = torch.where(rows, number, torch.arange(number, device=images.device)[:, None])
+    return images * lines.index_select(0, which.view(-1)).view(number, 1, height, width)

@@ -8,6 +8,8 @@ OOPSLA 2014), computed in wrapping int64 since torch has no full uint64 arithmet
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,6 +18,14 @@ from torch import Tensor
 _GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
 _FIRST = 0xBF58476D1CE4E5B9 - (1 << 64)
 _SECOND = 0x94D049BB133111EB - (1 << 64)
+_GOLDEN_U, _FIRST_U, _SECOND_U = (
+    np.uint64(value % (1 << 64)) for value in (_GOLDEN, _FIRST, _SECOND)
+)
+_27, _30, _31, _40 = (np.uint64(bits) for bits in (27, 30, 31, 40))
+
+Numbers = TypeVar("Numbers", NDArray[Any], Tensor)
+"""A few numbers a draw: an array on the CPU, where for so few a call of numpy takes a quarter of
+the time of one of torch's, else a tensor on the device."""
 
 
 def draw_keys(seed: int, epochs: Tensor | int, indices: Tensor, copies: Tensor | int) -> Tensor:
@@ -29,7 +39,7 @@ def draw_keys(seed: int, epochs: Tensor | int, indices: Tensor, copies: Tensor |
     return torch.from_numpy(mixed.view(np.int64))
 
 
-def uniforms(keys: Tensor, purpose: int, count: int) -> Tensor:
+def uniforms(keys: Tensor, purpose: int, count: int) -> NDArray[np.float32] | Tensor:
     """Uniform numbers in [0, 1), float32 (count, N): one a key, for each purpose from this one on.
 
     Together, since for the few numbers of a batch a call takes longer than what it computes.
@@ -40,23 +50,44 @@ def uniforms(keys: Tensor, purpose: int, count: int) -> Tensor:
         mixed = _mix_tensor(torch.stack([keys + step for step in steps]))
         return _logical_shift(mixed, 40).float() * 2.0**-24
     shifts = np.array([step % (1 << 64) for step in steps], np.uint64)
-    bits = _mix_array(_as_array(keys) + shifts[:, None]) >> np.uint64(40)
-    return torch.from_numpy(bits.astype(np.float32) * np.float32(2.0**-24))
+    bits = _mix_array(_as_array(keys) + shifts[:, None])
+    bits >>= _40
+    return bits.astype(np.float32) * np.float32(2.0**-24)
 
 
 def uniform(keys: Tensor, purpose: int) -> Tensor:
     """Uniform numbers in [0, 1), float32 (N,), one a key and different for each purpose."""
-    return uniforms(keys, purpose, 1)[0]
+    return as_tensor(uniforms(keys, purpose, 1)[0])
 
 
-def between(numbers: Tensor, low: float, high: float) -> Tensor:
+def between(numbers: Numbers, low: float, high: float) -> Numbers:
     """Uniform numbers in [0, 1) moved to [low, high)."""
     return low + (high - low) * numbers
 
 
-def integers(numbers: Tensor, low: int, high: Tensor | int) -> Tensor:
-    """Uniform numbers in [0, 1) as whole numbers in low … high, both included, int64."""
-    return low + (numbers * (high - low + 1)).long()
+def integers(numbers: Numbers, low: int, high: Numbers | int) -> Numbers:
+    """Uniform numbers in [0, 1) as whole numbers in low … high, both included, int64.
+
+    Args:
+        numbers: float32 (N,).
+        low: the smallest.
+        high: the largest: one for all, or int64 (N,), of the same kind as ``numbers``.
+    """
+    if isinstance(numbers, Tensor):
+        return low + (numbers * (high - low + 1)).long()
+    return low + (numbers * np.float32(high - low + 1)).astype(np.int64)
+
+
+def arange(stop: int, like: NDArray[Any] | Tensor) -> Any:
+    """0 … stop − 1, int64 (stop,), of the same kind as other numbers and where they are."""
+    if isinstance(like, Tensor):
+        return torch.arange(stop, device=like.device)
+    return np.arange(stop)
+
+
+def as_tensor(numbers: NDArray[Any] | Tensor) -> Tensor:
+    """Numbers of either kind as a tensor, without a copy."""
+    return numbers if isinstance(numbers, Tensor) else torch.from_numpy(numbers)
 
 
 def uniform_between(keys: Tensor, purpose: int, low: float, high: float) -> Tensor:
@@ -74,12 +105,12 @@ def integers_between(keys: Tensor, purpose: int, low: int, high: Tensor | int) -
 
 
 def _mix_array(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    mixed = values + np.uint64(_GOLDEN % (1 << 64))
-    mixed ^= mixed >> np.uint64(30)
-    mixed *= np.uint64(_FIRST % (1 << 64))
-    mixed ^= mixed >> np.uint64(27)
-    mixed *= np.uint64(_SECOND % (1 << 64))
-    mixed ^= mixed >> np.uint64(31)
+    mixed = values + _GOLDEN_U
+    mixed ^= mixed >> _30
+    mixed *= _FIRST_U
+    mixed ^= mixed >> _27
+    mixed *= _SECOND_U
+    mixed ^= mixed >> _31
     return mixed
 
 
