@@ -12,22 +12,19 @@ from pathlib import Path
 
 import numpy as np
 from confusing_digits import PAIR, narrow_view_digits
-from kept_runs import KeptRuns
-from numpy.typing import NDArray
+from kept_runs import ArmRuns
 
 from fmnist_aug import ConfusionPlan
 from fmnist_aug.comparison import (
-    arm_treatment,
     base_augmentation,
     contrast,
     make_plan,
     measure_confusions,
     resolve_config,
 )
-from fmnist_aug.comparison.environment import describe_environment
 from fmnist_aug.comparison.plan_files import load_plan
 from fmnist_aug.data import ImageDataset
-from fmnist_aug.training import Hardware, TrainSettings, train_model
+from fmnist_aug.training import Hardware, TrainSettings
 
 ARMS = ("targeted", "uniform")
 RESULTS = Path(__file__).parent / "results" / "confusing-digits"
@@ -64,35 +61,15 @@ def main() -> None:
     train, test = narrow_view_digits()
     options.out.mkdir(parents=True, exist_ok=True)
     plan = make_digits_plan(train, config.settings, config.hardware, options.out / "plan.json")
-    environment = describe_environment(config.hardware)
-    kept = KeptRuns(
+    runs = ArmRuns(
         options.out / "runs.jsonl",
-        {
-            "settings": dataclasses.asdict(config.settings),
-            "plan": plan.to_dict(),
-            "hardware": dataclasses.asdict(config.hardware),
-            "fingerprints": [train.fingerprint(), test.fingerprint()],
-        },
-        test.labels,
-        {name: environment[name] for name in ("torch", "device_name", "threads", "commit")},
+        train,
+        test,
+        config.settings,
+        base_augmentation(train),
+        plan,
+        config.hardware,
     )
-    base = base_augmentation(train)
-    counts = np.bincount(train.labels, minlength=train.num_classes).tolist()
-
-    def correct(arm: str, seed: int) -> NDArray[np.bool_]:
-        def predict() -> tuple[NDArray[np.int64], float]:
-            augmentation, arm_plan = arm_treatment(arm, plan, base, counts, seed)
-            trained = train_model(
-                train,
-                config.settings,
-                base=augmentation,
-                plan=arm_plan,
-                seed=seed,
-                hardware=config.hardware,
-            )
-            return trained.classifier.predict(test.images), trained.seconds
-
-        return kept.predictions(arm, seed, predict) == test.labels
 
     lines = [
         "| comparison, seeds | targeted, % | uniform, % | difference, points | 95 % interval | p | "
@@ -104,7 +81,9 @@ def main() -> None:
     for number in range(options.comparisons):
         first = options.seed + options.runs * number
         seeds = range(first, first + options.runs)
-        targeted, uniform = (np.stack([correct(arm, seed) for seed in seeds]) for arm in ARMS)
+        targeted, uniform = (
+            np.stack([runs.predictions(arm, seed) == test.labels for seed in seeds]) for arm in ARMS
+        )
         found = contrast(targeted, uniform)
         better += found.verdict == "better"
         low, high = (100 * value for value in found.ci95)

@@ -1,6 +1,7 @@
 """Runs in a file of JSON lines, for the studies here: what is finished is not trained again."""
 
 import base64
+import dataclasses
 import json
 import zlib
 from collections.abc import Callable
@@ -9,6 +10,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fmnist_aug import ConfusionPlan
+from fmnist_aug.augment import Policy
+from fmnist_aug.comparison import arm_treatment
+from fmnist_aug.comparison.environment import describe_environment
+from fmnist_aug.data import ImageDataset
+from fmnist_aug.training import Hardware, TrainSettings, train_model
 
 
 class KeptRuns:
@@ -83,6 +91,62 @@ class KeptRuns:
         """The seeds, ascending, with which all of these arms were trained."""
         seeds = {seed for _, seed in self.runs}
         return sorted(seed for seed in seeds if all((arm, seed) in self.runs for arm in arms))
+
+
+class ArmRuns:
+    """Trains arms of a comparison with any seeds, and keeps what they predict for the test images.
+
+    Args:
+        path: the file of the `KeptRuns`.
+        train: training images.
+        test: test images.
+        settings: of every run.
+        base: augmentation of the arms that augment.
+        plan: what the targeted arms follow.
+        hardware: where to train.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        train: ImageDataset,
+        test: ImageDataset,
+        settings: TrainSettings,
+        base: Policy,
+        plan: ConfusionPlan,
+        hardware: Hardware,
+    ) -> None:
+        self.train, self.test, self.settings = train, test, settings
+        self.base, self.plan, self.hardware = base, plan, hardware
+        environment = describe_environment(hardware)
+        self.kept = KeptRuns(
+            path,
+            {
+                "settings": dataclasses.asdict(settings),
+                "plan": plan.to_dict(),
+                "hardware": dataclasses.asdict(hardware),
+                "fingerprints": [train.fingerprint(), test.fingerprint()],
+            },
+            test.labels,
+            {name: environment[name] for name in ("torch", "device_name", "threads", "commit")},
+        )
+
+    def predictions(self, arm: str, seed: int) -> NDArray[np.int64]:
+        """The labels int64 (images,) that a run predicts; it is trained if it wasn't before."""
+        return self.kept.predictions(arm, seed, lambda: self._train(arm, seed))
+
+    def _train(self, arm: str, seed: int) -> tuple[NDArray[np.int64], float]:
+        counts = np.bincount(self.train.labels, minlength=self.train.num_classes).tolist()
+        augmentation, plan = arm_treatment(arm, self.plan, self.base, counts, seed)
+        trained = train_model(
+            self.train,
+            self.settings,
+            base=augmentation,
+            plan=plan,
+            seed=seed,
+            hardware=self.hardware,
+        )
+        return trained.classifier.predict(self.test.images), trained.seconds
 
 
 def _unpack(text: str) -> NDArray[np.uint8]:

@@ -8,19 +8,17 @@ targeting.png into --out; --show makes table and figure of the runs that are the
 """
 
 import argparse
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from kept_runs import KeptRuns
+from kept_runs import ArmRuns
 from numpy.typing import NDArray
 
 from fmnist_aug import ConfusionPlan, ConfusionReport
 from fmnist_aug.comparison import (
     ARMS,
     ComparisonConfig,
-    arm_treatment,
     base_augmentation,
     contrast,
     load_splits,
@@ -28,11 +26,9 @@ from fmnist_aug.comparison import (
     measure_confusions,
     resolve_config,
 )
-from fmnist_aug.comparison.environment import describe_environment
 from fmnist_aug.comparison.plan_files import check_plan, load_plan
 from fmnist_aug.comparison.results import contrast_figures, focus_figures
 from fmnist_aug.data import ImageDataset
-from fmnist_aug.training import train_model
 
 FOCUS_ARM, REFERENCE = "targeted", "uniform"
 STUDIED = ("baseline", "uniform", "random-classes", "targeted")
@@ -207,50 +203,22 @@ def main() -> None:
         check_plan(plan, train)
     else:
         plan = study_plan(config, train, out / "plan.json")
-    environment = describe_environment(config.hardware)
-    kept = KeptRuns(
-        out / "runs.jsonl",
-        {
-            "settings": dataclasses.asdict(config.settings),
-            "plan": plan.to_dict(),
-            "hardware": dataclasses.asdict(config.hardware),
-            "fingerprints": [train.fingerprint(), test.fingerprint()],
-        },
-        test.labels,
-        {name: environment[name] for name in ("torch", "device_name", "threads", "commit")},
-    )
     base = base_augmentation(train, config.settings.augment)
-    counts = np.bincount(train.labels, minlength=train.num_classes).tolist()
-
-    def run(arm: str, seed: int) -> NDArray[np.int64]:
-        def predict() -> tuple[NDArray[np.int64], float]:
-            augmentation, arm_plan = arm_treatment(arm, plan, base, counts, seed)
-            trained = train_model(
-                train,
-                config.settings,
-                base=augmentation,
-                plan=arm_plan,
-                seed=seed,
-                hardware=config.hardware,
-            )
-            return trained.classifier.predict(test.images), trained.seconds
-
-        predicted = kept.predictions(arm, seed, predict)
-        if not options.show:
-            accuracy = (predicted == test.labels).mean()
-            print(f"{arm} (seed {seed}): {100 * accuracy:.2f} %", flush=True)
-        return predicted
-
-    seeds = kept.complete_seeds(options.arms) if options.show else config.seeds
+    runs = ArmRuns(out / "runs.jsonl", train, test, config.settings, base, plan, config.hardware)
+    seeds = runs.kept.complete_seeds(options.arms) if options.show else config.seeds
     if not seeds:
         raise SystemExit(f"{out} holds no seed with which all of {options.arms} were trained")
     # seed by seed, so that a study that is stopped early still has pairs
     found: dict[str, list[NDArray[np.int64]]] = {arm: [] for arm in config.arms}
     for seed in seeds:
         for arm in config.arms:
-            found[arm].append(run(arm, seed))
-    predicted = {arm: np.stack(runs) for arm, runs in found.items()}
-    correct = {arm: runs == test.labels for arm, runs in predicted.items()}
+            predictions = runs.predictions(arm, seed)
+            found[arm].append(predictions)
+            if not options.show:
+                accuracy = (predictions == test.labels).mean()
+                print(f"{arm} (seed {seed}): {100 * accuracy:.2f} %", flush=True)
+    predicted = {arm: np.stack(each) for arm, each in found.items()}
+    correct = {arm: each == test.labels for arm, each in predicted.items()}
     contrasts = contrast_figures(correct, test.labels, test.class_names)
     focus = train.card.focus or plan.classes
     lines = [

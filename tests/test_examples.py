@@ -147,6 +147,7 @@ def test_kept_runs_come_back_whole_and_a_cut_line_is_done_again(tmp_path, monkey
 
 def test_the_study_goes_on_and_shows_what_is_there(tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(EXAMPLES))
+    import kept_runs
     import targeting_study
 
     def study(*options):
@@ -164,7 +165,7 @@ def test_the_study_goes_on_and_shows_what_is_there(tmp_path, monkeypatch, capsys
     two = study("--runs", "2")
     assert runs() == 4
     assert [line in two for line in one.splitlines() if "(seed 0)" in line] == [True, True]
-    monkeypatch.setattr(targeting_study, "train_model", None)
+    monkeypatch.setattr(kept_runs, "train_model", None)
     shown = study("--show")
     assert runs() == 4
     assert two[two.index("| arm |") :] == shown[shown.index("| arm |") :]
