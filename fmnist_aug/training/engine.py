@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -147,7 +146,11 @@ def train_model(
         curve = LearningCurve(steps, batch_size, len(dataset), device)
         average = WeightAverage(model, settings.ema) if settings.ema else None
         optimizers = make_optimizers(model, settings)
-        state = TrainingState(model, optimizers, batches.hard, curve, average, refreshed=refreshed)
+        # fp16 alone needs its losses scaled; off a GPU it is for tests
+        scaler = torch.amp.GradScaler(hardware.device, enabled=hardware.precision == "fp16")
+        state = TrainingState(
+            model, optimizers, batches.hard, curve, scaler, average, refreshed=refreshed
+        )
         identity = {
             "settings": asdict(settings),
             "plan": plan.to_dict(),
@@ -160,7 +163,6 @@ def train_model(
         progress = ProgressReporter(
             on_progress, state.step, steps, batch_size, len(dataset), device
         )
-        scaler = torch.amp.GradScaler(enabled=hardware.precision == "fp16")
         started = time.perf_counter() - state.seconds
         model.train()
         network = processes.wrap(model)
@@ -170,9 +172,7 @@ def train_model(
                 torch.manual_seed(seed * 1_000_003 + state.step + (processes.rank << 40))
             set_learning_rates(state.optimizers, state.step / steps, settings.warmup)
             weight = processes.weight(len(targets), batch_size)
-            loss, logits = _train_step(
-                state, network, inputs, targets, weight, settings, hardware, scaler
-            )
+            loss, logits = _train_step(state, network, inputs, targets, weight, settings, hardware)
             labels = batches.labels[indices]
             correct = (logits.argmax(dim=1) == labels).sum()
             if plan.keep < 1:
@@ -236,7 +236,6 @@ def _train_step(
     weight: float,
     settings: TrainSettings,
     hardware: Hardware,
-    scaler: Any,
 ) -> tuple[Tensor, Tensor]:
     dtype = hardware.autocast_dtype
     with torch.autocast(hardware.device, dtype, enabled=dtype is not None):
@@ -245,10 +244,10 @@ def _train_step(
     loss = F.cross_entropy(logits, targets, label_smoothing=settings.label_smoothing) * weight
     for optimizer in state.optimizers:
         optimizer.zero_grad()
-    scaler.scale(loss).backward()
+    state.scaler.scale(loss).backward()
     for optimizer in state.optimizers:
-        scaler.step(optimizer)
-    scaler.update()
+        state.scaler.step(optimizer)
+    state.scaler.update()
     return loss.detach(), logits.detach()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ class TrainingState:
     optimizers: list[Optimizer]
     hard: HardExamples
     curve: LearningCurve
+    scaler: Any
+    """A `torch.amp.GradScaler`, whose types know torch's own optimisers only."""
     average: WeightAverage | None = None
     step: int = 0
     seconds: float = 0.0
@@ -50,6 +53,7 @@ def save_state(path: Path, state: TrainingState, identity: dict[str, Any]) -> No
         "step": state.step,
         "seconds": state.seconds,
         "curve": state.curve.state_dict(),
+        "scaler": state.scaler.state_dict(),
         "refreshed": [plan.to_dict() for plan in state.refreshed],
     }
     write_tensors(path, tensors, "training-state", header)
@@ -70,18 +74,21 @@ def load_state(path: Path | None, state: TrainingState, identity: dict[str, Any]
         return
     optimizers = [optimizer.state_dict() for optimizer in state.optimizers]
     hard = state.hard.losses, state.hard.visits
+    scaler = state.scaler.state_dict()
     fresh = copy.deepcopy(
         (state.model.state_dict(), hard, optimizers, state.curve.state_dict(), _average(state))
     )
     try:
         _load(state, tensors, header)
-    except (LookupError, TypeError, ValueError, RuntimeError):
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError):
         state.model.load_state_dict(fresh[0])
         for values, kept in zip(hard, fresh[1], strict=True):
             values.copy_(kept)
         for optimizer, content in zip(state.optimizers, fresh[2], strict=True):
             optimizer.load_state_dict(content)
         state.curve.load_state_dict(fresh[3])
+        if scaler:
+            state.scaler.load_state_dict(scaler)
         state.refreshed.clear()
         if state.average:
             state.average.load_state_dict(fresh[4])
@@ -104,6 +111,10 @@ def _load(state: TrainingState, tensors: dict[str, Tensor], header: dict[str, An
     for position, optimizer in enumerate(state.optimizers):
         optimizer.load_state_dict(_beginning_with(f"optimizer.{position}.", tensors))
     state.curve.load_state_dict(header["curve"])
+    if state.scaler.is_enabled():
+        if not all(0 <= float(value) < math.inf for value in header["scaler"].values()):
+            raise ValueError("a scale that is not finite")
+        state.scaler.load_state_dict(header["scaler"])
     state.refreshed[:] = [ConfusionPlan.from_dict(value) for value in header["refreshed"]]
     state.step, state.seconds = step, seconds
 

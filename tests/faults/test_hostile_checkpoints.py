@@ -176,6 +176,7 @@ def fresh_state():
         [optimizer],
         HardExamples(4, cpu),
         LearningCurve(9, 2, 4, cpu),
+        torch.amp.GradScaler("cpu", init_scale=64.0),
         WeightAverage(model, 0.9),
     )
 
@@ -185,6 +186,7 @@ def trained_state():
     state.model(torch.ones(4, 3)).sum().backward()
     state.optimizers[0].step()
     state.average.update(state.model, 1)
+    state.scaler.load_state_dict({**state.scaler.state_dict(), "scale": 8.0, "_growth_tracker": 3})
     state.step, state.seconds, state.hard.losses[1] = 5, 1.5, 0.25
     return state
 
@@ -202,6 +204,9 @@ def test_a_kept_state_is_taken_up_and_one_of_another_training_is_not(tmp_path):
     assert torch.equal(state.model.weight, kept.model.weight)
     assert torch.equal(state.hard.losses, kept.hard.losses)
     assert torch.equal(state.average.values["weight"], kept.average.values["weight"])
+    assert (
+        state.scaler.state_dict() == kept.scaler.state_dict() != fresh_state().scaler.state_dict()
+    )
     momenta = (each.optimizers[0].state_dict()["0.momentum"] for each in (state, kept))
     assert torch.equal(*momenta)
     state = fresh_state()
@@ -223,6 +228,9 @@ def test_a_kept_state_is_taken_up_and_one_of_another_training_is_not(tmp_path):
         ({"average.more": torch.zeros(1)}, {}),
         ({}, {"curve": {"points": 3}}),
         ({}, {"refreshed": [3]}),
+        ({}, {"scaler": {}}),
+        ({}, {"scaler": [8.0]}),
+        ({}, {"scaler": {**torch.amp.GradScaler("cpu").state_dict(), "scale": "x"}}),
         ({}, {"step": -1}),
         ({}, {"step": "5"}),
         ({}, {"seconds": None}),
@@ -241,6 +249,7 @@ def test_a_damaged_state_starts_that_run_again(tmp_path, tensors, header):
     assert torch.isinf(state.hard.losses).all()
     assert not state.hard.visits.any()
     assert not state.curve.points
+    assert state.scaler.state_dict() == untouched.scaler.state_dict()
     assert not any(value.any() for value in state.optimizers[0].state_dict().values())
 
 
