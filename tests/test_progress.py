@@ -12,7 +12,7 @@ from rich.console import Console
 from fmnist_aug.cli import options
 from fmnist_aug.cli.overall import OverallProgress
 from fmnist_aug.cli.progress import ProgressDisplay
-from fmnist_aug.comparison.compare import ComparisonProgress
+from fmnist_aug.comparison import ComparisonProgress
 from fmnist_aug.data.named import NAMED_DATASETS
 from fmnist_aug.training import TrainProgress
 

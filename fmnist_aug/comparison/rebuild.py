@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fmnist_aug.comparison.compare import load_comparison, write_comparison_report
+from fmnist_aug.comparison.compare import load_comparison
+from fmnist_aug.comparison.comparing import write_comparison_report
 from fmnist_aug.comparison.folder import ComparisonFolder
 from fmnist_aug.comparison.inputs import load_slice
 from fmnist_aug.data import ImageDataset, Split
