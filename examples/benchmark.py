@@ -3,7 +3,8 @@
 Run: python examples/benchmark.py [--only training,augmentation,precision,growth,startup]
 Everything is measured in turns in one run, and ratios are taken turn by turn, so that a machine
 that is busy now and idle later does not favour either side. `--only accuracy` measures seconds of
-training to 93, 94 and 95 %; it takes hours, and goes on where it was stopped.
+training to 93, 94 and 95 %; it takes hours, goes on where it was stopped, and can be done in parts:
+`--methods "fast preset" --lengths 4,5 --runs 3`.
 Needs: pip install 'fmnist-aug[benchmark]' (what is missing is skipped, and said).
 """
 
@@ -36,15 +37,26 @@ def read_options() -> tuple[Options, list[str], Path | None]:
         default=Path("runs/accuracy.jsonl"),
         help="one line for each finished training (runs/accuracy.jsonl)",
     )
+    parser.add_argument("--methods", help="of accuracy, by name, separated by semicolons (all)")
+    parser.add_argument("--lengths", help="of accuracy, in epochs (each method's own)")
+    parser.add_argument("--runs", type=int, default=5, help="of accuracy, each length (5)")
     given = parser.parse_args()
     sections = [name for name in given.only.split(",") if name]
     if unknown := [name for name in sections if name not in SECTIONS]:
         parser.error(f"no section {unknown[0]!r}; choose from {', '.join(SECTIONS)}")
+    from benchmarking.accuracy import LENGTHS
+
+    methods = tuple(name.strip() for name in (given.methods or "").split(";") if name.strip())
+    if unknown := [name for name in methods if name not in LENGTHS]:
+        parser.error(f"no method {unknown[0]!r}; choose from {'; '.join(LENGTHS)}")
     options = Options(
         quick=given.quick,
         repeats=2 if given.quick else given.repeats,
         threads=given.threads,
         accuracy_file=given.accuracy_file,
+        methods=methods,
+        lengths=tuple(float(length) for length in (given.lengths or "").split(",") if length),
+        runs=given.runs,
     )
     return options, sections, given.out
 

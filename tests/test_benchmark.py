@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 import sys
@@ -53,19 +54,26 @@ def test_trainings_to_an_accuracy_are_kept_line_by_line_and_not_repeated(tmp_pat
     monkeypatch.setattr(accuracy, "LENGTHS", {"fast preset": (1, 2), "resnet18, plain loop": (2,)})
     monkeypatch.setattr(accuracy, "_engine", train)
     monkeypatch.setattr(accuracy, "_plain", train)
-    monkeypatch.setattr(accuracy, "SEEDS", range(2))
-    options = Options(False, 2, 1, tmp_path / "runs" / "accuracy.jsonl")
+    options = Options(False, 2, 1, tmp_path / "runs" / "accuracy.jsonl", runs=2)
     with pytest.raises(KeyboardInterrupt):
         accuracy.measure(options)
     assert len(options.accuracy_file.read_text().splitlines()) == 2
     found = accuracy.measure(options)
     assert len(options.accuracy_file.read_text().splitlines()) == 6
-    assert trained.count(("fast preset", 1, 0)) == 1
+    assert trained.count(("fast preset", 1, 1000)) == 1
     assert found["seconds_to"]["93% fast preset"] == 10.0
     assert found["seconds_to"]["94% fast preset"] is None
     before = len(trained)
     assert accuracy.measure(options) == found
     assert len(trained) == before
+    part = dataclasses.replace(options, methods=("fast preset",), lengths=(2.0, 3.0), runs=1)
+    found = accuracy.measure(part)
+    assert trained[before:] == [("fast preset", 3.0, 1000)]
+    assert found["seconds_to"] == {
+        "93% fast preset": 20.0,
+        "94% fast preset": None,
+        "95% fast preset": None,
+    }
 
 
 def test_an_unknown_section_is_refused_by_name():

@@ -26,8 +26,8 @@ from fmnist_aug.comparison import base_augmentation
 from fmnist_aug.training import PRESETS, choose_hardware, train_model
 
 TARGETS = (0.93, 0.94, 0.95)
-SEEDS = range(1000, 1005)
-LENGTHS = {
+FIRST_SEED = 1000
+LENGTHS: dict[str, tuple[float, ...]] = {
     "fast preset": (1, 2, 3, 4, 6, 8, 12, 16, 24),
     "baseline-cnn, engine": (2, 4, 8, 12, 16, 24),
     "baseline-cnn, plain loop": (2, 4, 8, 12, 16, 24),
@@ -38,8 +38,12 @@ Outcome = dict[str, Any]
 
 def measure(options: Options) -> dict[str, Any]:
     limit = 160 if options.quick else None
-    lengths = {name: values[:1] if options.quick else values for name, values in LENGTHS.items()}
-    seeds = SEEDS[:1] if options.quick else SEEDS
+    lengths = {
+        name: (options.lengths or values)[: 1 if options.quick else None]
+        for name, values in LENGTHS.items()
+        if name in (options.methods or LENGTHS)
+    }
+    seeds = range(FIRST_SEED, FIRST_SEED + (1 if options.quick else options.runs))
     wanted = [
         # short ones first: a look at the file tells most while it grows
         (method, epochs, seed)
@@ -138,7 +142,7 @@ def _plain(method: str, epochs: float, seed: int, limit: int | None) -> tuple[fl
     model.zero_grad()
     data = torchvision_images(True, get_policy("flip"), limit)
     batch_size = 128 if limit is None else 32
-    seconds = train_plainly(model, data, batch_size=batch_size, epochs=int(epochs), seed=seed)
+    seconds = train_plainly(model, data, batch_size=batch_size, epochs=epochs, seed=seed)
     return accuracy(model, limit), seconds
 
 

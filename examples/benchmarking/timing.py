@@ -15,12 +15,25 @@ from fmnist_aug.training import TrainSettings
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for on the command line."""
+    """What was asked for on the command line.
+
+    Attributes:
+        quick: a few steps only, to see that it runs.
+        repeats: turns of each contender.
+        threads: of this process.
+        accuracy_file: where finished trainings to an accuracy are kept.
+        methods: those of which the time to an accuracy is measured; all if empty.
+        lengths: in epochs, instead of each method's own; those if empty.
+        runs: trainings of each method and length.
+    """
 
     quick: bool
     repeats: int
     threads: int
     accuracy_file: Path
+    methods: tuple[str, ...] = ()
+    lengths: tuple[float, ...] = ()
+    runs: int = 5
 
     def shortened(self, settings: TrainSettings) -> TrainSettings:
         """The settings, with small batches if it is to be quick."""
