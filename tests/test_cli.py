@@ -216,6 +216,7 @@ def test_bad_arguments_give_one_line_and_an_exit_code(arguments, code, said, tmp
     assert not list(tmp_path.iterdir()), "something was left behind"
 
 
+@pytest.mark.fault(11)
 def test_bad_folders_give_one_line_and_exit_code_one(tmp_path, small):
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -240,6 +241,7 @@ def test_bad_folders_give_one_line_and_exit_code_one(tmp_path, small):
     assert blocked.read_text() == "mine"
 
 
+@pytest.mark.fault(9)
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_cleanly_and_the_run_can_go_on(small, tmp_path, number, code):

@@ -70,6 +70,7 @@ def test_official_files_are_recognised_wherever_they_lie(tmp_path):
     assert load_dataset(tmp_path, "train").card.name == "mnist"
 
 
+@pytest.mark.fault(3)
 def test_mnist_in_the_place_of_fashion_mnist_is_caught(tmp_path):
     raw = tmp_path / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
@@ -105,6 +106,7 @@ def damaged(content, plain):
 DAMAGES = sorted(damaged(b"\0" * 300, b"\0" * 300))
 
 
+@pytest.mark.fault(1, 3)
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_files_give_one_kind_of_error_naming_the_file(folder, damage):
     path = folder / f"{IMAGES}.gz"
@@ -114,6 +116,7 @@ def test_damaged_files_give_one_kind_of_error_naming_the_file(folder, damage):
         load_dataset(folder, "train")
 
 
+@pytest.mark.fault(1)
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_happens_to_the_bytes_only_a_data_error_is_raised(folder, twenty, data):
@@ -136,6 +139,7 @@ def test_whatever_happens_to_the_bytes_only_a_data_error_is_raised(folder, twent
         assert values.ndim == 3
 
 
+@pytest.mark.fault(2)
 def test_a_bomb_stops_at_the_promised_size(tmp_path):
     path = tmp_path / "bomb.gz"
     header = b"\0\0\x08\x03" + b"".join(size.to_bytes(4) for size in (10, 28, 28))
@@ -147,6 +151,7 @@ def test_a_bomb_stops_at_the_promised_size(tmp_path):
     tracemalloc.stop()
 
 
+@pytest.mark.fault(3)
 def test_swapped_missing_and_contradictory_files_are_told_apart(folder, twenty):
     images, labels = (folder / f"{name}.gz" for name in (IMAGES, LABELS))
     kept = images.read_bytes(), labels.read_bytes()
@@ -168,6 +173,7 @@ def test_swapped_missing_and_contradictory_files_are_told_apart(folder, twenty):
         load_dataset(folder, "train")
 
 
+@pytest.mark.fault(3)
 def test_a_test_label_that_no_training_image_has_is_refused(folder):
     path = folder / LABELS.replace("train", "t10k")
     content = bytearray(path.read_bytes())
@@ -249,6 +255,7 @@ def test_any_mode_of_picture_is_read(tmp_path, mode):
         assert abs(found.astype(int) - 128).max() <= 4
 
 
+@pytest.mark.fault(1)
 def test_bad_pictures_and_unknown_classes_are_named(pictures):
     text = pictures / "train" / "zwei" / "text.png"
     text.write_text("no picture")
@@ -276,6 +283,7 @@ def test_splits_are_stratified_repeatable_and_disjoint(twenty):
     assert (held != held_out_split(whole, 0.1, 4)[1]).any()
 
 
+@pytest.mark.fault(5)
 def test_splits_refuse_test_images_and_lonely_images():
     with pytest.raises(DataError, match="test split"):
         held_out_split(load_dataset("mnist", "test"))
@@ -287,6 +295,7 @@ def test_splits_refuse_test_images_and_lonely_images():
         held_out_split(data)
 
 
+@pytest.mark.fault(3)
 @pytest.mark.parametrize(
     ("images", "labels", "names", "said"),
     [

@@ -13,6 +13,7 @@ from fmnist_aug.cli.main import cli
 COMMON = ["--preset", "smoke", "--device", "cpu", "--precision", "fp32", "-q"]
 
 
+@pytest.mark.fault(5)
 @pytest.mark.parametrize(
     "options",
     [

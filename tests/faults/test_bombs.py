@@ -14,6 +14,8 @@ from fmnist_aug.comparison.folder import ComparisonFolder
 from fmnist_aug.data.folders import choose_format
 from fmnist_aug.errors import DataError, RunFolderError
 
+pytestmark = pytest.mark.fault(2)
+
 MAGIC = {1: b"\0\0\x08\x01", 3: b"\0\0\x08\x03"}
 
 READ = """

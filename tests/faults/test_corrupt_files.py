@@ -18,6 +18,8 @@ from fmnist_aug.data.folders import choose_format, read_images
 from fmnist_aug.data.idx import read_idx
 from fmnist_aug.errors import CheckpointError, DataError, RunFolderError
 
+pytestmark = pytest.mark.fault(1)
+
 FIGURES = {"arm": "targeted", "seed": 3, "test_accuracy": 0.875, "train_seconds": 1.5}
 PROBE = {"held_out_images": 30, "accuracy": 0.9, "seconds": 2.0}
 
@@ -88,6 +90,7 @@ def test_the_configuration(folder):
                 folder.claim(json.loads(content), resume=True)
 
 
+@pytest.mark.fault(13)
 def test_tensors(tmp_path):
     path = tmp_path / "state.safetensors"
     tensors = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor(7)}
@@ -100,6 +103,7 @@ def test_tensors(tmp_path):
     sweep(path, read, CheckpointError)
 
 
+@pytest.mark.fault(13)
 def test_the_header_and_some_weights_of_a_checkpoint(tmp_path, classifier):
     path = tmp_path / "model.safetensors"
     classifier.save(path)

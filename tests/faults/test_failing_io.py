@@ -13,6 +13,8 @@ from fmnist_aug.comparison.folder import ComparisonFolder
 from fmnist_aug.errors import RunFolderError
 from fmnist_aug.files import remove_temporaries, write_text
 
+pytestmark = pytest.mark.fault(7)
+
 CALLS = (
     (tempfile, "mkstemp"),
     (os, "write"),

@@ -18,6 +18,8 @@ from fmnist_aug.training.selection import HardExamples
 from fmnist_aug.training.sgd import SGD
 from fmnist_aug.training.state import TrainingState, load_state, save_state
 
+pytestmark = pytest.mark.fault(13)
+
 
 class Payload:
     """Unpickling it makes a folder."""
@@ -126,6 +128,7 @@ def test_headers_of_another_kind(tmp_path, classifier, header):
         load_classifier(path)
 
 
+@pytest.mark.fault(6)
 def test_weights_of_another_shape_or_type_or_missing_or_not_finite(tmp_path, classifier):
     path = tmp_path / "model.safetensors"
     header, weights = asdict(classifier.header), dict(classifier.model.state_dict())

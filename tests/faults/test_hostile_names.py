@@ -40,12 +40,14 @@ def pictures(tmp_path_factory):
     return folder
 
 
+@pytest.mark.fault(12, 14)
 def test_any_folder_name_is_a_class(pictures):
     found = load_dataset(pictures, "train")
     assert set(found.class_names) == {name.replace("/", "∕") for name in HOSTILE}
     assert len(found.fingerprint()) == 64
 
 
+@pytest.mark.fault(12, 14)
 def test_names_come_back_from_files_as_they_were(tmp_path, classifier, logits):
     report = ConfusionReport(tuple((0,) * 8 for _ in HOSTILE), HOSTILE)
     plan = ConfusionPlan.from_report(report, [(0, 1)])
@@ -57,6 +59,7 @@ def test_names_come_back_from_files_as_they_were(tmp_path, classifier, logits):
     assert folder.load_results() == results
 
 
+@pytest.mark.fault(14)
 def test_what_is_shown_is_free_of_commands_and_tricks():
     for name in HOSTILE:
         for shown in (clean(name), plain(name)):
@@ -67,6 +70,7 @@ def test_what_is_shown_is_free_of_commands_and_tricks():
     assert shown.isprintable() or set(filter(lambda c: not c.isprintable(), shown)) == {"\n"}
 
 
+@pytest.mark.fault(12, 14)
 @pytest.mark.parametrize(
     "language",
     [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "utf-8"}],
@@ -81,6 +85,7 @@ def test_names_are_printed_in_any_language(pictures, python, language):
     assert not done.stderr
 
 
+@pytest.mark.fault(12)
 def test_unusual_paths_of_data_and_output(tmp_path, pictures):
     from fmnist_aug.data import write_idx_folder
     from fmnist_aug.files import owned_folder, read_json, write_json
@@ -94,6 +99,7 @@ def test_unusual_paths_of_data_and_output(tmp_path, pictures):
             assert read_json(place / "config.json") == {"dataset": str(place)}
 
 
+@pytest.mark.fault(15)
 def test_cells_of_the_table_of_runs_are_our_own_words_and_numbers():
     runs = [
         run_figures(

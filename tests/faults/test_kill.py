@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.fault(8)
+
 ROUNDS = int(os.environ.get("FMNIST_AUG_KILL_ROUNDS", "3"))
 PROGRAM = Path(__file__).parents[2] / "examples" / "kill_rounds.py"
 

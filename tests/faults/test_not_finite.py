@@ -10,6 +10,8 @@ from fmnist_aug.comparison.folder import ComparisonFolder
 from fmnist_aug.errors import RunFolderError, TrainingError
 from fmnist_aug.training import Hardware, TrainSettings, engine, train_model
 
+pytestmark = pytest.mark.fault(6)
+
 SETTINGS = TrainSettings(model="fast-cnn", epochs=1, batch_size=20)
 CPU = Hardware("cpu", "fp32")
 

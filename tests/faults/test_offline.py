@@ -2,6 +2,10 @@
 
 import os
 
+import pytest
+
+pytestmark = pytest.mark.fault(17)
+
 BLOCKED = """
 import socket, sys
 

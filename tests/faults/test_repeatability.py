@@ -9,6 +9,8 @@ from fmnist_aug import AugmentationSampler, AugmentedDataset, ConfusionPlan, loa
 from fmnist_aug.augment import get_policy
 from fmnist_aug.training import Hardware, TrainSettings, train_model
 
+pytestmark = pytest.mark.fault(16)
+
 SETTINGS = TrainSettings(model="fast-cnn", epochs=0.5, batch_size=50)
 TOLERANCE = 0.05
 """Of logits after a short training; what a sum's order changes grows with the steps."""
