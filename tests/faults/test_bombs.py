@@ -48,7 +48,7 @@ FORGED = {
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited and read as on Linux")
-def test_reading_stops_at_the_cap_with_little_memory(tmp_path, python):
+def test_reading_stops_at_the_cap_with_little_memory(tmp_path, python, record_property):
     for name, (sizes, _) in FORGED.items():
         packer = zlib.compressobj(9, wbits=31)
         parts = [packer.compress(header(*sizes))]
@@ -62,6 +62,7 @@ def test_reading_stops_at_the_cap_with_little_memory(tmp_path, python):
     for line, path, said in zip(lines, paths, expected.values(), strict=True):
         assert str(path) in line
         assert said in line
+    record_property("cases", len(lines))
 
 
 def test_images_that_pack_well_are_no_bomb(tmp_path):

@@ -1,9 +1,11 @@
 """Files that pretend to be checkpoints: no code runs, and the error is always the same kind."""
 
+import io
 import json
 import os
 import pickle
 import struct
+import zipfile
 from dataclasses import asdict, replace
 
 import pytest
@@ -36,6 +38,14 @@ def raw(header, payload=b""):
     return struct.pack("<Q", len(text)) + text + payload
 
 
+def zipped(content):
+    """As torch.save arranges its archives, but packed."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", content)
+    return stream.getvalue()
+
+
 ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 ATTACKS = {
     "empty": b"",
@@ -55,6 +65,7 @@ ATTACKS = {
     "not ours": raw({"a": ENTRY}, bytes(8)),
     "numbers as metadata": raw({"__metadata__": {"format": 1}, "a": ENTRY}, bytes(8)),
     "web page": b"<html>503</html>" * 9,
+    "zip bomb": zipped(bytes(1 << 26)),
 }
 
 
@@ -129,7 +140,9 @@ def test_headers_of_another_kind(tmp_path, classifier, header):
 
 
 @pytest.mark.fault(6)
-def test_weights_of_another_shape_or_type_or_missing_or_not_finite(tmp_path, classifier):
+def test_weights_of_another_shape_or_type_or_missing_or_not_finite(
+    tmp_path, classifier, record_property
+):
     path = tmp_path / "model.safetensors"
     header, weights = asdict(classifier.header), dict(classifier.model.state_dict())
     name = "head.weight"
@@ -148,6 +161,7 @@ def test_weights_of_another_shape_or_type_or_missing_or_not_finite(tmp_path, cla
     write_tensors(path, weights, "classifier", header)
     with pytest.raises(CheckpointError, match=r"head\.weight"):
         load_classifier(path)
+    record_property("cases", len(changes) + 1)
 
 
 def test_a_later_schema_says_so(tmp_path, classifier, monkeypatch):
