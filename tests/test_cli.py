@@ -11,6 +11,7 @@ from PIL import Image
 
 import fmnist_aug
 from fmnist_aug.augment import POLICIES
+from fmnist_aug.classifier import read_tensors
 from fmnist_aug.cli import options
 from fmnist_aug.cli.main import _goes_on
 from fmnist_aug.comparison import ARMS
@@ -258,6 +259,9 @@ def test_a_signal_ends_cleanly_and_the_run_can_go_on(small, tmp_path, number, co
     assert "goes on" in told.splitlines()[-1]
     assert "Traceback" not in told
     assert not (out / "results.json").exists()
+    assert not list(out.rglob("*.partial"))
+    for path in out.glob("state/*.safetensors"):
+        assert read_tensors(path)[2]["step"] > 0, "the state that was kept is whole"
 
 
 def test_debug_shows_where_an_error_came_from(tmp_path):

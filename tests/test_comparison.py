@@ -142,8 +142,9 @@ def test_starting_over_keeps_foreign_files_and_drops_old_results(small, tmp_path
 
 @pytest.mark.fault(5)
 def test_noise_in_place_of_the_test_set_changes_neither_plan_nor_weights(
-    small, noisy, finished, tmp_path
+    small, noisy, finished, tmp_path, record_property
 ):
+    record_property("seed", 0)  # of the noise
     out = tmp_path / "out"
     poisoned = compare(noisy, out=out, runs=2, pairs="0:6", **QUICK)
     assert without_times(poisoned.results)["runs"] != without_times(finished.results)["runs"]

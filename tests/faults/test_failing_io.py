@@ -2,21 +2,27 @@
 
 import dataclasses
 import errno
+import gzip
+import io
 import itertools
 import os
 import pathlib
+import re
 import tempfile
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from fmnist_aug import load_dataset
 from fmnist_aug.classifier import Classifier, encode_tensors, read_tensors
 from fmnist_aug.comparison.folder import ComparisonFolder
 from fmnist_aug.comparison.results import runs_csv
 from fmnist_aug.data import DatasetCard, ImageDataset, write_idx_folder
-from fmnist_aug.errors import RunFolderError
+from fmnist_aug.data.folders import choose_format
+from fmnist_aug.data.idx import read_idx
+from fmnist_aug.errors import DataError, RunFolderError
 from fmnist_aug.files import remove_temporaries, write_json, write_text
 from fmnist_aug.report import writing
 from fmnist_aug.training.curve import LearningCurve
@@ -134,6 +140,7 @@ def test_a_comparisons_files_are_made_by_the_same_calls_again(
 
 
 FIGURES = {"arm": "targeted", "seed": 0, "test_accuracy": 0.5}
+PROBE = {"held_out_images": 1, "seconds": 1.0}
 LABELS = np.array([0, 1, 2, 0, 1, 2])
 
 
@@ -183,7 +190,7 @@ def writers(plan, classifier, logits, report_writer):
         ComparisonFolder(path).save_results({"schema": version})
 
     return {
-        "plan": lambda path, v: ComparisonFolder(path).save_plan(plan, {"accuracy": v}),
+        "plan": lambda path, v: ComparisonFolder(path).save_plan(plan, {**PROBE, "accuracy": v}),
         "configuration": lambda path, v: write_json(path / "config.json", {"runs": v}),
         "state": state,
         "run": save_run,
@@ -299,6 +306,54 @@ def test_a_training_that_meets_the_limit_ends_with_one_line_and_keeps_the_old_fi
     assert "Traceback" not in done.stderr
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+class FailingFile(io.FileIO):
+    """A file of which nothing can be read."""
+
+    def readinto(self, _):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def readall(self):
+        return self.readinto(None)
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path, writers, monkeypatch, record_property):
+    folder = ComparisonFolder(tmp_path)
+    for kind in ("plan", "configuration", "run", "results", "data"):
+        writers[kind](tmp_path, 2)
+    images, labels = (tmp_path / f"t10k-{name}-ubyte" for name in ("images-idx3", "labels-idx1"))
+    packed = tmp_path / "x.gz"
+    packed.write_bytes(gzip.compress(labels.read_bytes()))
+    picture = tmp_path / "x.png"
+    Image.new("L", (8, 8)).save(picture)
+    readers = {
+        folder.plan: folder.load_plan,
+        folder.config: lambda: folder.claim({"runs": 2}, resume=True),
+        folder.record("targeted", 0): lambda: folder.load_run("targeted", 0),
+        folder.predictions("targeted", 0): lambda: folder.load_logits("targeted", 0),
+        folder.results: folder.load_results,
+        folder.checksum: folder.load_results,
+        images: lambda: read_idx(images, 3),
+        packed: lambda: read_idx(packed, 1),
+        picture: lambda: choose_format([picture]),
+    }
+    opened = io.open
+    for path, read in readers.items():
+        read()
+
+        def open_badly(name, mode="r", *more, bad=path, **options):
+            if str(name) != str(bad):
+                return opened(name, mode, *more, **options)
+            stream = io.BufferedReader(FailingFile(name))
+            return stream if "b" in mode else io.TextIOWrapper(stream, encoding="utf-8")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(io, "open", open_badly)
+            patch.setattr("builtins.open", open_badly)
+            with pytest.raises((RunFolderError, DataError), match=re.escape(str(path))):
+                read()
+    record_property("cases", len(readers))
 
 
 def test_what_killed_writes_left_is_swept_and_nothing_else(tmp_path):

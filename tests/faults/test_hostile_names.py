@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from fmnist_aug import ConfusionPlan, ConfusionReport, load_dataset
+from fmnist_aug.comparison.arms import ARMS
 from fmnist_aug.comparison.folder import ComparisonFolder
 from fmnist_aug.comparison.results import run_figures, runs_csv
 from fmnist_aug.data import write_idx_folder
@@ -153,10 +154,10 @@ def test_commands_take_unusual_paths_or_say_why_not(tmp_path, python, language, 
 
 
 @pytest.mark.fault(15)
-def test_cells_of_the_table_of_runs_are_our_own_words_and_numbers():
+def test_cells_of_the_table_of_runs_are_our_own_words_and_numbers(record_property):
     runs = [
         run_figures(
-            "targeted",
+            arm,
             0,
             np.eye(8, dtype=np.float32),
             np.arange(8),
@@ -166,9 +167,13 @@ def test_cells_of_the_table_of_runs_are_our_own_words_and_numbers():
             images_seen=9,
             train_seconds=-1.5,
         )
+        for arm in ARMS
     ]
-    (row,) = csv.DictReader(io.StringIO(runs_csv(runs)))
-    assert row["arm"] == "targeted"
-    assert float(row["train_seconds"]) == -1.5, "a negative number stays a number"
-    numbers = [float(cell) for name, cell in row.items() if name != "arm"]
-    assert len(numbers) == len(row) - 1, "no other text gets there"
+    rows = list(csv.DictReader(io.StringIO(runs_csv(runs))))
+    assert [row["arm"] for row in rows] == list(ARMS)
+    for row in rows:
+        assert row["arm"][0].isalpha(), "no spreadsheet takes it for a formula"
+        assert float(row["train_seconds"]) == -1.5, "a negative number stays a number"
+        numbers = [float(cell) for name, cell in row.items() if name != "arm"]
+        assert len(numbers) == len(row) - 1, "no other text gets there"
+    record_property("cases", sum(map(len, rows)))
