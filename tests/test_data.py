@@ -169,6 +169,7 @@ def test_damaged_files_end_a_command_with_one_line_and_exit_code_one(
     record_property("cases", len(copies))
 
 
+@pytest.mark.fault(1)
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_happens_to_the_bytes_only_a_data_error_is_raised(folder, twenty, data):
