@@ -9,6 +9,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores; their childr
 
 import numpy as np
 import pytest
+from fault_table import (  # noqa: F401  # hooks, which pytest finds here
+    pytest_configure,
+    pytest_itemcollected,
+    pytest_runtest_call,
+    pytest_terminal_summary,
+)
 from hypothesis import settings
 
 from fmnist_aug.data import load_dataset, write_idx_folder

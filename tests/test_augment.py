@@ -250,6 +250,7 @@ class Loader:
         return torch.cat([images for images, _ in self.loader])
 
 
+@pytest.mark.fault(16)
 def test_per_image_augmentation_repeats_with_the_seed_and_not_with_the_epoch(garments):
     expected = Loader(garments).epoch(0)
     draws = AugmentationSampler.epoch_draws(Loader(garments).sampler, 0)
@@ -267,6 +268,7 @@ def test_per_image_augmentation_repeats_with_the_seed_and_not_with_the_epoch(gar
         assert len(torch.unique(same, dim=0)) == len(same) >= 2
 
 
+@pytest.mark.fault(16)
 def test_workers_that_are_spawned_augment_alike(garments):
     few = garments.subset(np.arange(60))
     expected = Loader(few).epoch(0)

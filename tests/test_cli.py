@@ -11,6 +11,7 @@ from PIL import Image
 
 import fmnist_aug
 from fmnist_aug.augment import POLICIES
+from fmnist_aug.classifier import read_tensors
 from fmnist_aug.cli import options
 from fmnist_aug.cli.main import _goes_on
 from fmnist_aug.comparison import ARMS
@@ -216,6 +217,7 @@ def test_bad_arguments_give_one_line_and_an_exit_code(arguments, code, said, tmp
     assert not list(tmp_path.iterdir()), "something was left behind"
 
 
+@pytest.mark.fault(11)
 def test_bad_folders_give_one_line_and_exit_code_one(tmp_path, small):
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -240,6 +242,7 @@ def test_bad_folders_give_one_line_and_exit_code_one(tmp_path, small):
     assert blocked.read_text() == "mine"
 
 
+@pytest.mark.fault(9)
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_cleanly_and_the_run_can_go_on(small, tmp_path, number, code):
@@ -256,6 +259,9 @@ def test_a_signal_ends_cleanly_and_the_run_can_go_on(small, tmp_path, number, co
     assert "goes on" in told.splitlines()[-1]
     assert "Traceback" not in told
     assert not (out / "results.json").exists()
+    assert not list(out.rglob("*.partial"))
+    for path in out.glob("state/*.safetensors"):
+        assert read_tensors(path)[2]["step"] > 0, "the state that was kept is whole"
 
 
 def test_debug_shows_where_an_error_came_from(tmp_path):

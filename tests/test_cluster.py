@@ -49,6 +49,7 @@ def kill_a_worker_at_work(cluster, arm, killed):
         time.sleep(0.02)
 
 
+@pytest.mark.fault(8)
 def test_a_comparison_whose_worker_is_killed_has_the_results_of_a_local_one(
     small, cluster, tmp_path
 ):

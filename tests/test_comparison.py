@@ -93,6 +93,7 @@ def test_figures_can_be_recomputed_from_predictions_and_from_checkpoints(finishe
             assert lower <= low <= item["difference"] <= high <= higher
 
 
+@pytest.mark.fault(16)
 def test_the_same_comparison_twice_gives_the_same_numbers(finished, small, tmp_path):
     again = compare(
         small, out=tmp_path, runs=2, pairs="0:6", command="fmnist-aug compare …", **QUICK
@@ -111,6 +112,7 @@ def test_a_finished_comparison_is_not_repeated(finished, small):
     assert (finished.folder / "results.json").stat().st_mtime_ns == before
 
 
+@pytest.mark.fault(10)
 def test_another_configuration_in_the_folder_is_refused_with_the_difference(finished, small):
     with pytest.raises(RunFolderError, match="runs is 2 there and 3 now"):
         compare(small, out=finished.folder, runs=3, pairs="0:6", **QUICK)
@@ -124,6 +126,7 @@ def test_the_report_is_rebuilt_from_the_files(finished, small):
     assert page.read_bytes() == before
 
 
+@pytest.mark.fault(10)
 def test_starting_over_keeps_foreign_files_and_drops_old_results(small, tmp_path):
     options = {**QUICK, "arms": ["baseline"], "epochs": 0.1}
     compare(small, out=tmp_path, runs=2, **options)
@@ -137,9 +140,11 @@ def test_starting_over_keeps_foreign_files_and_drops_old_results(small, tmp_path
     ]
 
 
+@pytest.mark.fault(5)
 def test_noise_in_place_of_the_test_set_changes_neither_plan_nor_weights(
-    small, noisy, finished, tmp_path
+    small, noisy, finished, tmp_path, record_property
 ):
+    record_property("seed", 0)  # of the noise
     out = tmp_path / "out"
     poisoned = compare(noisy, out=out, runs=2, pairs="0:6", **QUICK)
     assert without_times(poisoned.results)["runs"] != without_times(finished.results)["runs"]
@@ -158,6 +163,7 @@ def test_noise_in_place_of_the_test_set_changes_neither_plan_nor_weights(
         assert all((ours[name] == theirs[name]).all() for name in ours)
 
 
+@pytest.mark.fault(8)
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_a_killed_comparison_goes_on_to_the_same_results(small, finished, tmp_path):
     command = [sys.executable, "-m", "fmnist_aug", "compare", "--dataset", str(small)]

@@ -1,5 +1,8 @@
 import gzip
 import hashlib
+import shutil
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
@@ -70,6 +73,7 @@ def test_official_files_are_recognised_wherever_they_lie(tmp_path):
     assert load_dataset(tmp_path, "train").card.name == "mnist"
 
 
+@pytest.mark.fault(3)
 def test_mnist_in_the_place_of_fashion_mnist_is_caught(tmp_path):
     raw = tmp_path / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
@@ -81,39 +85,91 @@ def test_mnist_in_the_place_of_fashion_mnist_is_caught(tmp_path):
     assert len(load_dataset("fashion-mnist", "test", data_dir=tmp_path)) == 10_000
 
 
+@pytest.mark.fault(3)
+def test_a_label_beyond_the_ten_of_an_official_set_is_refused(tmp_path):
+    raw = tmp_path / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    images, labels = find_dataset_files("fashion-mnist", "train")
+    (raw / images.name).symlink_to(images)
+    content = bytearray(gzip.decompress(labels.read_bytes()))
+    content[8] = 10
+    (raw / LABELS).write_bytes(content)
+    with pytest.raises(DataError, match=rf"{LABELS}: the content is not the official one \(SHA"):
+        load_dataset("fashion-mnist", "train", data_dir=tmp_path)
+
+
 def damaged(content, plain):
-    """Ways in which a gz file of images is damaged in the wild."""
+    """Ways in which a gz file of images is damaged in the wild, and what is said of each."""
     header = plain[:16]
     return {
-        "empty": b"",
-        "cut": content[: len(content) // 2],
-        "web page": b"<html>503</html>" * 50,
-        "flipped bit": content[:200] + bytes([content[200] ^ 16]) + content[201:],
-        "two members": content + content,
-        "trailing junk": content + b"junk",
-        "short": gzip.compress(plain[:-1]),
-        "long": gzip.compress(plain + b"\0"),
-        "wrong magic": gzip.compress(b"\0\0\x08\x02" + plain[4:]),
-        "header only": gzip.compress(header),
-        "cut header": gzip.compress(plain[:9]),
-        "no images": gzip.compress(plain[:4] + bytes(4) + plain[8:16]),
-        "huge header": gzip.compress(plain[:4] + b"\xff" * 4 + plain[8:]),
-        "empty sides": gzip.compress(plain[:8] + bytes(8) + plain[16:]),
+        "empty": (b"", "begins with an empty file"),
+        "cut": (content[: len(content) // 2], "cut or corrupt"),
+        "web page": (b"<html>503</html>" * 50, "Not a gzipped file"),
+        "flipped bit": (content[:200] + bytes([content[200] ^ 16]) + content[201:], "corrupt"),
+        "two members": (content + content, "15680 values but the file holds more"),
+        "trailing junk": (content + b"junk", "cut or corrupt"),
+        "short": (gzip.compress(plain[:-1]), "20 × 28 × 28 = 15680 values .* holds only 15679"),
+        "long": (gzip.compress(plain + b"\0"), "15680 values but the file holds more"),
+        "wrong magic": (
+            gzip.compress(b"\0\0\x08\x02" + plain[4:]),
+            "begins with 00000802 instead of 00000803",
+        ),
+        "header only": (gzip.compress(header), "15680 values but the file holds only 0"),
+        "cut header": (gzip.compress(plain[:9]), "header is cut after 9 bytes"),
+        "no images": (gzip.compress(plain[:4] + bytes(4) + plain[8:16]), "asks for 0 × 28 × 28"),
+        "huge header": (
+            gzip.compress(plain[:4] + b"\xff" * 4 + plain[8:]),
+            "asks for 4294967295 × 28 × 28",
+        ),
+        "empty sides": (gzip.compress(plain[:8] + bytes(8) + plain[16:]), "asks for 20 × 0 × 0"),
     }
 
 
 DAMAGES = sorted(damaged(b"\0" * 300, b"\0" * 300))
 
 
+@pytest.mark.fault(1, 3)
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_files_give_one_kind_of_error_naming_the_file(folder, damage):
+def test_damaged_files_are_named_with_what_was_expected_and_found(folder, damage):
     path = folder / f"{IMAGES}.gz"
     content = path.read_bytes()
-    path.write_bytes(damaged(content, gzip.decompress(content))[damage])
-    with pytest.raises(DataError, match=f"{IMAGES}.gz"):
+    content, said = damaged(content, gzip.decompress(content))[damage]
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=f"{IMAGES}.gz.*{said}"):
         load_dataset(folder, "train")
 
 
+INFO = """
+import sys
+from fmnist_aug.cli.main import main
+
+for folder in sys.argv[1:]:
+    sys.argv[:] = ["fmnist-aug", "data", "info", "--dataset", folder]
+    try:
+        main()
+    except SystemExit as ended:
+        print(ended.code)
+"""
+
+
+@pytest.mark.fault(1, 3)
+def test_damaged_files_end_a_command_with_one_line_and_exit_code_one(
+    folder, tmp_path_factory, record_property
+):
+    content = (folder / f"{IMAGES}.gz").read_bytes()
+    copies = []
+    for damage, (bad, _) in damaged(content, gzip.decompress(content)).items():
+        copies.append(shutil.copytree(folder, tmp_path_factory.mktemp("damaged") / damage))
+        (copies[-1] / f"{IMAGES}.gz").write_bytes(bad)
+    command = [sys.executable, "-c", INFO, *map(str, copies)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    assert done.stdout.split() == ["1"] * len(DAMAGES)
+    for line, copy in zip(done.stderr.splitlines(), copies, strict=True):
+        assert line.startswith(f"Error: {copy / IMAGES}.gz: ")
+    record_property("cases", len(copies))
+
+
+@pytest.mark.fault(1)
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_happens_to_the_bytes_only_a_data_error_is_raised(folder, twenty, data):
@@ -136,6 +192,7 @@ def test_whatever_happens_to_the_bytes_only_a_data_error_is_raised(folder, twent
         assert values.ndim == 3
 
 
+@pytest.mark.fault(2)
 def test_a_bomb_stops_at_the_promised_size(tmp_path):
     path = tmp_path / "bomb.gz"
     header = b"\0\0\x08\x03" + b"".join(size.to_bytes(4) for size in (10, 28, 28))
@@ -147,6 +204,7 @@ def test_a_bomb_stops_at_the_promised_size(tmp_path):
     tracemalloc.stop()
 
 
+@pytest.mark.fault(3)
 def test_swapped_missing_and_contradictory_files_are_told_apart(folder, twenty):
     images, labels = (folder / f"{name}.gz" for name in (IMAGES, LABELS))
     kept = images.read_bytes(), labels.read_bytes()
@@ -168,6 +226,7 @@ def test_swapped_missing_and_contradictory_files_are_told_apart(folder, twenty):
         load_dataset(folder, "train")
 
 
+@pytest.mark.fault(3)
 def test_a_test_label_that_no_training_image_has_is_refused(folder):
     path = folder / LABELS.replace("train", "t10k")
     content = bytearray(path.read_bytes())
@@ -249,6 +308,7 @@ def test_any_mode_of_picture_is_read(tmp_path, mode):
         assert abs(found.astype(int) - 128).max() <= 4
 
 
+@pytest.mark.fault(1)
 def test_bad_pictures_and_unknown_classes_are_named(pictures):
     text = pictures / "train" / "zwei" / "text.png"
     text.write_text("no picture")
@@ -276,6 +336,7 @@ def test_splits_are_stratified_repeatable_and_disjoint(twenty):
     assert (held != held_out_split(whole, 0.1, 4)[1]).any()
 
 
+@pytest.mark.fault(5)
 def test_splits_refuse_test_images_and_lonely_images():
     with pytest.raises(DataError, match="test split"):
         held_out_split(load_dataset("mnist", "test"))
@@ -287,6 +348,7 @@ def test_splits_refuse_test_images_and_lonely_images():
         held_out_split(data)
 
 
+@pytest.mark.fault(3)
 @pytest.mark.parametrize(
     ("images", "labels", "names", "said"),
     [

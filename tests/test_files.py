@@ -17,6 +17,7 @@ CALLS = [
 ]
 
 
+@pytest.mark.fault(7)
 @pytest.mark.parametrize("call", CALLS)
 def test_a_write_that_fails_leaves_the_old_file_whole_and_no_other(tmp_path, monkeypatch, call):
     path = tmp_path / "results.json"
@@ -33,6 +34,7 @@ def test_a_write_that_fails_leaves_the_old_file_whole_and_no_other(tmp_path, mon
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.fault(6)
 def test_json_has_no_nan_and_bad_json_is_named(tmp_path):
     path = tmp_path / "a.json"
     with pytest.raises(ValueError, match="not JSON compliant"):
@@ -42,6 +44,7 @@ def test_json_has_no_nan_and_bad_json_is_named(tmp_path):
         read_json(path)
 
 
+@pytest.mark.fault(10)
 def test_a_folder_has_one_owner_and_a_dead_one_does_not_count(tmp_path):
     code = (
         "import sys; from pathlib import Path\n"
@@ -60,6 +63,7 @@ def test_a_folder_has_one_owner_and_a_dead_one_does_not_count(tmp_path):
         pass
 
 
+@pytest.mark.fault(11)
 def test_a_folder_that_cannot_be_is_refused(tmp_path):
     (tmp_path / "file").write_text("mine")
     for path in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/nowhere")):

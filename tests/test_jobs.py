@@ -63,6 +63,7 @@ def test_all_runs_are_trained_and_told_of_whatever_the_number_of_jobs(tmp_path, 
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.fault(8)
 @posix
 def test_a_killed_worker_loses_only_its_own_run_which_is_done_again(tmp_path):
     recorder = Recorder()
@@ -74,6 +75,7 @@ def test_a_killed_worker_loses_only_its_own_run_which_is_done_again(tmp_path):
     assert attempts == [1, 2, 3, 1]
 
 
+@pytest.mark.fault(8)
 @posix
 def test_a_run_whose_worker_always_dies_is_given_up_and_the_others_keep_what_they_have(tmp_path):
     recorder = Recorder()
@@ -137,6 +139,7 @@ def one_at_a_time(small, tmp_path_factory):
     return compare(small, out=out, runs=2, jobs=1, **OPTIONS)
 
 
+@pytest.mark.fault(16)
 def test_a_comparison_is_the_same_to_the_bit_for_any_number_of_jobs(small, one_at_a_time, tmp_path):
     events = []
     found = compare(small, out=tmp_path, runs=2, jobs=2, on_progress=events.append, **OPTIONS)
@@ -177,6 +180,7 @@ def wait_for(condition):
         time.sleep(0.02)
 
 
+@pytest.mark.fault(9)
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_workers_end_with_their_parent(tmp_path, number):

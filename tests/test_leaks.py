@@ -13,6 +13,7 @@ from fmnist_aug.cli.main import cli
 COMMON = ["--preset", "smoke", "--device", "cpu", "--precision", "fp32", "-q"]
 
 
+@pytest.mark.fault(5)
 @pytest.mark.parametrize(
     "options",
     [
@@ -22,8 +23,9 @@ COMMON = ["--preset", "smoke", "--device", "cpu", "--precision", "fp32", "-q"]
     ids=["search", "image-level draws and refresh"],
 )
 def test_noise_in_place_of_the_test_set_changes_neither_plan_nor_weights(
-    small, noisy, tmp_path, options
+    small, noisy, tmp_path, options, record_property
 ):
+    record_property("seed", 0)  # of the noise
     if "--search" in options:
         pytest.importorskip("optuna")
     found = []

@@ -49,6 +49,7 @@ def predictions(draw):
     return classes, true, predicted
 
 
+@pytest.mark.fault(4)
 @given(predictions())
 def test_counts_rates_and_pairs_are_those_of_the_predictions(case):
     classes, true, predicted = case
@@ -68,6 +69,7 @@ def test_counts_rates_and_pairs_are_those_of_the_predictions(case):
     assert all(value is None or 0 <= value <= 1 for value in report.recall)
 
 
+@pytest.mark.fault(4)
 @given(predictions(), st.sampled_from(["auto", "given"]))
 def test_plans_survive_json_and_never_draw_less_than_nothing(case, how):
     classes, true, predicted = case

@@ -321,6 +321,7 @@ def test_recall_table_has_a_verdict_for_each_class():
     assert table.rows[1][-2].lstrip("+").replace("−", "-") == f"{100 * entry['difference']:.2f}"
 
 
+@pytest.mark.fault(4)
 def test_recall_table_shows_absent_classes_as_a_dash():
     test, logits, _ = small(4)
     keep = test.labels != 2
@@ -346,6 +347,7 @@ def test_terminal_shows_answer_and_four_tables(fashion):
     assert "targeted − uniform" in text
 
 
+@pytest.mark.fault(14)
 def test_terminal_never_sees_hostile_names():
     _, _, results = small(5, names=HOSTILE, focus=(2, 3))
     text = printed(results, force_terminal=True, no_color=True, color_system=None)
@@ -463,6 +465,7 @@ def test_one_arm_has_no_differences_to_draw():
     assert set(draw_figures(results)) == {"accuracy", "learning-curves", "confusion-uniform"}
 
 
+@pytest.mark.fault(4)
 def test_figures_without_a_single_error():
     test = make_dataset()
     logits = {(arm, 0): np.eye(3, dtype=np.float32)[test.labels] for arm in ARMS}
@@ -513,6 +516,7 @@ def test_importing_the_report_loads_neither_torch_nor_matplotlib():
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
 
 
+@pytest.mark.fault(14)
 @pytest.mark.parametrize(
     ("arm", "expected"), [("targeted", "targeted"), ("../x/Y", "x-y"), ("", "arm")]
 )
@@ -571,6 +575,7 @@ def test_samples_are_limited_and_checked():
         limit_samples([("a", stack[0])])
 
 
+@pytest.mark.fault(14)
 def test_contact_sheet_of_one_image():
     test = make_dataset(names=HOSTILE[:3])
     found = mislabelled_images(test.labels, [np.ones((60, 3)) * [1, 0, 0]], most=1)
@@ -715,6 +720,7 @@ def test_doubtful_labels_are_those_that_every_run_contradicts_surely():
 # the page
 
 
+@pytest.mark.fault(14)
 def test_page_is_whole_and_loads_nothing(page):
     _, text = page
     tags = Tags(text)
@@ -805,6 +811,7 @@ def test_the_same_arguments_give_the_same_bytes(tmp_path):
         assert path.read_bytes() == twin.read_bytes()
 
 
+@pytest.mark.fault(14)
 def test_hostile_names_stay_text(tmp_path):
     test, logits, results = small(5, names=HOSTILE, error=0.4)
     results["environment"]["command"] = "fmnist-aug compare --out '</pre><img src=x>'"
@@ -821,6 +828,7 @@ def test_hostile_names_stay_text(tmp_path):
     assert "class 4" in text  # a name of nothing but hidden characters
 
 
+@pytest.mark.fault(4)
 @pytest.mark.parametrize(
     "options",
     [
@@ -843,6 +851,7 @@ def test_any_shape_of_comparison_makes_a_page(options, tmp_path):
     assert printed(results)
 
 
+@pytest.mark.fault(4)
 def test_no_errors_at_all(tmp_path):
     test = make_dataset(4)
     test = test.subset(np.flatnonzero(test.labels != 3))
@@ -887,6 +896,7 @@ def test_the_largest_page_stays_below_5_megabytes(tmp_path):
     assert path.stat().st_size < 5_000_000
 
 
+@pytest.mark.fault(11)
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     test, logits, results = small(runs=1, arms=("baseline",))
     blocked = tmp_path / "file"

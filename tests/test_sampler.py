@@ -52,6 +52,7 @@ def test_every_original_is_drawn_once_and_extras_are_as_many_as_planned(case, se
     assert len({(index, copy) for index, _, copy in drawn}) == len(drawn)
 
 
+@pytest.mark.fault(16)
 @given(labels_and_plan(), st.integers(0, 100))
 def test_the_order_is_a_function_of_seed_and_epoch_and_touches_no_global_state(case, seed):
     labels, plan = case
@@ -165,6 +166,7 @@ class Draws(Dataset):
         return int(index), index.epoch, index.copy
 
 
+@pytest.mark.fault(16)
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("persistent", [False, True])
 def test_workers_get_the_same_draws_as_the_main_process(workers, persistent):

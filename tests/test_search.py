@@ -73,6 +73,7 @@ def test_a_search_that_was_stopped_goes_on_to_the_same_plan(train, found, tmp_pa
     assert again == told[-len(again) :]
 
 
+@pytest.mark.fault(8)
 def test_a_search_that_was_killed_goes_on_to_the_same_plan(small, tmp_path):
     def command(name):
         line = [sys.executable, "-m", "fmnist_aug", "plan", "--dataset", str(small), "--search"]

@@ -165,6 +165,7 @@ def test_only_image_folders_are_streamed(small):
             load_dataset(dataset, stream=True)
 
 
+@pytest.mark.fault(1)
 def test_a_picture_that_is_damaged_meanwhile_is_named_in_one_line(folder):
     streamed = load_dataset(folder, "test", stream=True)
     streamed.images.paths[7] = str(folder / "gone.png")
@@ -173,6 +174,7 @@ def test_a_picture_that_is_damaged_meanwhile_is_named_in_one_line(folder):
     assert len(str(raised.value).splitlines()) == 1
 
 
+@pytest.mark.fault(8)
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_a_killed_decoder_is_told_of(both):
     batches = both[1].images.batches([np.arange(50)] * 40)

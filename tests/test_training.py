@@ -77,6 +77,7 @@ def test_unknown_models_are_refused():
         create_model("resnet")
 
 
+@pytest.mark.fault(16)
 def test_training_learns_and_repeats_to_the_bit(slice_of_fashion, plan):
     first, second = (
         train_model(
@@ -93,6 +94,7 @@ def test_training_learns_and_repeats_to_the_bit(slice_of_fashion, plan):
     assert not torch.equal(other.classifier.model.head.weight, first.classifier.model.head.weight)
 
 
+@pytest.mark.fault(16)
 def test_training_leaves_torchs_random_state_alone(slice_of_fashion):
     before = torch.get_rng_state()
     train_model(slice_of_fashion, dataclasses.replace(SHORT, epochs=0.2), hardware=CPU)
@@ -111,6 +113,7 @@ class Stop(Exception):
     pass
 
 
+@pytest.mark.fault(9)
 @pytest.mark.parametrize(
     "settings",
     [
@@ -170,6 +173,7 @@ def test_keeping_hard_examples_passes_over_more_draws_in_as_many_steps(slice_of_
         dataclasses.replace(plan, keep=0.0)
 
 
+@pytest.mark.fault(13)
 def test_the_state_of_another_training_or_a_damaged_one_is_not_used(slice_of_fashion, tmp_path):
     state = tmp_path / "state.safetensors"
     train_model(slice_of_fashion, SHORT, seed=1, hardware=CPU, state_path=state)
@@ -181,6 +185,7 @@ def test_the_state_of_another_training_or_a_damaged_one_is_not_used(slice_of_fas
     assert_equal(weights(found), expected)
 
 
+@pytest.mark.fault(4, 5)
 def test_test_images_and_single_classes_are_refused():
     test = load_dataset("fashion-mnist", "test").subset(np.arange(100))
     with pytest.raises(DataError, match="test split"):
@@ -195,6 +200,7 @@ def test_test_images_and_single_classes_are_refused():
         train_model(one, SHORT)
 
 
+@pytest.mark.fault(4)
 def test_a_constant_data_set_trains_without_nan():
     data = ImageDataset(
         np.full((40, 8, 8, 3), 7, np.uint8),
@@ -206,6 +212,7 @@ def test_a_constant_data_set_trains_without_nan():
     assert np.isfinite(trained.classifier.predict_proba(data.images)).all()
 
 
+@pytest.mark.fault(6)
 def test_a_loss_that_is_not_finite_stops_the_run(slice_of_fashion):
     wild = dataclasses.replace(SHORT, optimizer="sgd", learning_rate=1e30, weight_decay=1e3)
     with pytest.raises(TrainingError, match="learning rate"):
@@ -359,6 +366,7 @@ def test_a_checkpoint_predicts_as_the_classifier_did(trained, slice_of_fashion, 
         loaded.predict(np.zeros((2, 32, 32, 1), np.uint8))
 
 
+@pytest.mark.fault(13)
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "flipped", "text", "not ours"])
 def test_damaged_checkpoints_give_one_kind_of_error(trained, tmp_path, damage):
     path = tmp_path / "model.safetensors"
@@ -383,6 +391,7 @@ def test_damaged_checkpoints_give_one_kind_of_error(trained, tmp_path, damage):
         load_classifier(path)
 
 
+@pytest.mark.fault(6, 13)
 def test_weights_that_are_not_finite_are_refused(trained, tmp_path):
     path = tmp_path / "model.safetensors"
     model = trained.classifier.model

@@ -81,6 +81,11 @@ def main() -> NoReturn:
     except MemoryError:
         _fail("not enough memory; use fewer or smaller images (--image-size)")
         code = 1
+    except OSError as error:  # also of a path that is too long, or below a folder not to be entered
+        if debug:
+            raise
+        _fail(f"cannot use {error.filename or 'a file'}: {error.strerror or error}")
+        code = 1
     except Exception as error:
         if debug:
             raise

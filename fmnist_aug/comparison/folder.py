@@ -204,7 +204,12 @@ class ComparisonFolder:
         """
         results = read_json(self.results)
         if self.checksum.is_file():
-            expected = self.checksum.read_bytes()[:64]
+            try:
+                expected = self.checksum.read_bytes()[:64]
+            except OSError as error:
+                raise RunFolderError(
+                    f"cannot read {self.checksum}: {error.strerror or error}"
+                ) from error
             if hashlib.sha256(self.results.read_bytes()).hexdigest().encode() != expected:
                 raise RunFolderError(
                     f"{self.results} was changed or damaged after it was written, or "

@@ -62,6 +62,10 @@ def load_dataset(
         raise UsageError(f"an image size of {image_size} is too small; choose at least 8 pixels")
     named = NAMED_DATASETS.get(str(name_or_path))
     path = Path(name_or_path)
+    try:
+        path.exists()
+    except OSError as error:  # too long, or below a folder that may not be entered
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     if named is not None:
         dataset = _load_named(named, split, data_dir)
     elif path.is_dir():

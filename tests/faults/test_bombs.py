@@ -14,6 +14,8 @@ from fmnist_aug.comparison.folder import ComparisonFolder
 from fmnist_aug.data.folders import choose_format
 from fmnist_aug.errors import DataError, RunFolderError
 
+pytestmark = pytest.mark.fault(2)
+
 MAGIC = {1: b"\0\0\x08\x01", 3: b"\0\0\x08\x03"}
 
 READ = """
@@ -46,7 +48,7 @@ FORGED = {
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited and read as on Linux")
-def test_reading_stops_at_the_cap_with_little_memory(tmp_path, python):
+def test_reading_stops_at_the_cap_with_little_memory(tmp_path, python, record_property):
     for name, (sizes, _) in FORGED.items():
         packer = zlib.compressobj(9, wbits=31)
         parts = [packer.compress(header(*sizes))]
@@ -60,6 +62,7 @@ def test_reading_stops_at_the_cap_with_little_memory(tmp_path, python):
     for line, path, said in zip(lines, paths, expected.values(), strict=True):
         assert str(path) in line
         assert said in line
+    record_property("cases", len(lines))
 
 
 def test_images_that_pack_well_are_no_bomb(tmp_path):

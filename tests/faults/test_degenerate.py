@@ -11,6 +11,8 @@ from fmnist_aug.data import DatasetCard, ImageDataset, held_out_split
 from fmnist_aug.errors import DataError
 from fmnist_aug.training import Hardware, TrainSettings, train_model
 
+pytestmark = pytest.mark.fault(4)
+
 NAMES = tuple("abcd")
 
 
@@ -65,6 +67,7 @@ def test_constant_images_and_an_empty_class_can_be_trained_on():
     assert np.isfinite(probabilities).all()
 
 
+@pytest.mark.fault(5)
 def test_one_class_only_and_test_images_are_refused():
     images = np.zeros((24, 8, 8, 1), np.uint8)
     one = ImageDataset(images, np.zeros(24, np.int64), ("a", "b"), DatasetCard("x", "X"))

@@ -31,6 +31,7 @@ except RunFolderError as error:
 """
 
 
+@pytest.mark.fault(10)
 def test_of_two_processes_at_once_exactly_one_owns_the_folder(tmp_path):
     command = [sys.executable, "-c", OWN, str(tmp_path / "out")]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -49,6 +50,7 @@ def test_of_two_processes_at_once_exactly_one_owns_the_folder(tmp_path):
         pass
 
 
+@pytest.mark.fault(10)
 @pytest.mark.parametrize("name", ["results.json", "plan.json"])
 def test_a_folder_with_files_that_look_like_ours_is_left_alone(tmp_path, name):
     (tmp_path / name).write_text("mine")
@@ -60,6 +62,7 @@ def test_a_folder_with_files_that_look_like_ours_is_left_alone(tmp_path, name):
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.fault(11)
 def test_a_link_to_a_folder_is_followed_and_a_link_to_a_file_replaced(tmp_path):
     real, other = tmp_path / "real", tmp_path / "other.txt"
     real.mkdir()
@@ -74,6 +77,7 @@ def test_a_link_to_a_folder_is_followed_and_a_link_to_a_file_replaced(tmp_path):
     assert not (real / "file.txt").is_symlink()
 
 
+@pytest.mark.fault(11)
 @pytest.mark.parametrize(
     "kind", ["file", "dangling link", "loop", "below a file", "too long", "NUL"]
 )
@@ -93,6 +97,7 @@ def test_what_cannot_be_an_output_folder_is_refused(tmp_path, kind):
     assert kind != "file" or path.read_text() == "mine"
 
 
+@pytest.mark.fault(11)
 @pytest.mark.parametrize("kind", ["dangling link", "loop", "folder"])
 def test_data_files_that_are_none(tmp_path, kind):
     write_idx_folder(load_dataset("mnist", "test").subset(np.arange(2)), tmp_path)
@@ -130,6 +135,7 @@ if not os.geteuid():  # permissions don't bind root
 """
 
 
+@pytest.mark.fault(11)
 def test_read_only_data_works_and_a_read_only_output_fails_at_once(readable, python):
     data = readable / "data"
     write_idx_folder(load_dataset("mnist", "test").subset(np.arange(2)), data)
@@ -154,6 +160,7 @@ def test_read_only_data_works_and_a_read_only_output_fails_at_once(readable, pyt
     assert len(list(data.iterdir())) == 2, "nothing is written beside the data"
 
 
+@pytest.mark.fault(11)
 def test_class_folders_that_may_not_be_read_are_named(readable, python):
     folder = readable / "train"
     folder.mkdir()

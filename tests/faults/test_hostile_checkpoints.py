@@ -1,9 +1,11 @@
 """Files that pretend to be checkpoints: no code runs, and the error is always the same kind."""
 
+import io
 import json
 import os
 import pickle
 import struct
+import zipfile
 from dataclasses import asdict, replace
 
 import pytest
@@ -17,6 +19,8 @@ from fmnist_aug.training.curve import LearningCurve
 from fmnist_aug.training.selection import HardExamples
 from fmnist_aug.training.sgd import SGD
 from fmnist_aug.training.state import TrainingState, load_state, save_state
+
+pytestmark = pytest.mark.fault(13)
 
 
 class Payload:
@@ -32,6 +36,14 @@ class Payload:
 def raw(header, payload=b""):
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + payload
+
+
+def zipped(content):
+    """As torch.save arranges its archives, but packed."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", content)
+    return stream.getvalue()
 
 
 ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
@@ -53,6 +65,7 @@ ATTACKS = {
     "not ours": raw({"a": ENTRY}, bytes(8)),
     "numbers as metadata": raw({"__metadata__": {"format": 1}, "a": ENTRY}, bytes(8)),
     "web page": b"<html>503</html>" * 9,
+    "zip bomb": zipped(bytes(1 << 26)),
 }
 
 
@@ -126,7 +139,10 @@ def test_headers_of_another_kind(tmp_path, classifier, header):
         load_classifier(path)
 
 
-def test_weights_of_another_shape_or_type_or_missing_or_not_finite(tmp_path, classifier):
+@pytest.mark.fault(6)
+def test_weights_of_another_shape_or_type_or_missing_or_not_finite(
+    tmp_path, classifier, record_property
+):
     path = tmp_path / "model.safetensors"
     header, weights = asdict(classifier.header), dict(classifier.model.state_dict())
     name = "head.weight"
@@ -145,6 +161,7 @@ def test_weights_of_another_shape_or_type_or_missing_or_not_finite(tmp_path, cla
     write_tensors(path, weights, "classifier", header)
     with pytest.raises(CheckpointError, match=r"head\.weight"):
         load_classifier(path)
+    record_property("cases", len(changes) + 1)
 
 
 def test_a_later_schema_says_so(tmp_path, classifier, monkeypatch):

@@ -5,10 +5,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fmnist_aug import load_dataset
+from fmnist_aug import compare, load_dataset
+from fmnist_aug.comparison import run
 from fmnist_aug.comparison.folder import ComparisonFolder
 from fmnist_aug.errors import RunFolderError, TrainingError
 from fmnist_aug.training import Hardware, TrainSettings, engine, train_model
+
+pytestmark = pytest.mark.fault(6)
 
 SETTINGS = TrainSettings(model="fast-cnn", epochs=1, batch_size=20)
 CPU = Hardware("cpu", "fp32")
@@ -19,13 +22,38 @@ def forty():
     return load_dataset("fashion-mnist", "train").subset(np.arange(40))
 
 
-def test_a_loss_that_becomes_nan_names_step_rate_and_seed(forty, monkeypatch, tmp_path):
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_loss_that_is_not_finite_names_step_rate_and_seed(forty, monkeypatch, tmp_path, value):
     cross_entropy = F.cross_entropy
-    monkeypatch.setattr(F, "cross_entropy", lambda *a, **k: cross_entropy(*a, **k) * torch.nan)
+    monkeypatch.setattr(F, "cross_entropy", lambda *a, **k: cross_entropy(*a, **k) * value)
     state_path = tmp_path / "state.safetensors"
     with pytest.raises(TrainingError, match=r"by step 8 of 8 \(learning rate .* seed 3"):
         train_model(forty, SETTINGS, seed=3, hardware=CPU, state_path=state_path)
     assert not state_path.exists(), "a broken state is not kept"
+
+
+def test_a_comparison_with_a_broken_run_has_no_results_and_can_go_on(small, monkeypatch, tmp_path):
+    options = {"preset": "smoke", "epochs": 0.1, "device": "cpu", "precision": "fp32", "jobs": 1}
+    options |= {"arms": ["baseline"], "runs": 2, "pairs": "0:6", "out": tmp_path}
+    trained = run.train_model
+
+    def broken(*arguments, seed, **more):
+        cross_entropy = F.cross_entropy
+        with monkeypatch.context() as patch:
+            if seed == 1:
+                patch.setattr(F, "cross_entropy", lambda *a, **k: cross_entropy(*a, **k) * np.nan)
+            return trained(*arguments, seed=seed, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "train_model", broken)
+        with pytest.raises(TrainingError, match=r"learning rate .* seed 1"):
+            compare(small, **options)
+    done = sorted(path.name for path in (tmp_path / "records").iterdir())
+    assert done == ["baseline-0.json"], (
+        "the broken run left no figures, the other one keeps its own"
+    )
+    assert not (tmp_path / "results.json").exists()
+    assert len(compare(small, **options).results["runs"]) == 2
 
 
 def test_weights_that_only_the_last_step_breaks_are_noticed(forty, monkeypatch):

@@ -1,6 +1,11 @@
 """No network at import or at work, even where a proxy is set."""
 
 import os
+import socket
+
+import pytest
+
+pytestmark = pytest.mark.fault(17)
 
 BLOCKED = """
 import socket, sys
@@ -40,6 +45,11 @@ def test_import_and_augmentation_open_no_socket(python):
     done = python(BLOCKED, env=environment)
     assert "policies" in done.stdout
     assert not done.stderr
+
+
+def test_no_test_may_reach_out():
+    with socket.socket() as one, pytest.raises(AssertionError, match="tried to connect"):
+        one.connect(("192.0.2.1", 9))
 
 
 def test_a_missing_data_set_says_what_to_do_without_trying_to_get_it(python):

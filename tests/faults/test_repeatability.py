@@ -9,6 +9,8 @@ from fmnist_aug import AugmentationSampler, AugmentedDataset, ConfusionPlan, loa
 from fmnist_aug.augment import get_policy
 from fmnist_aug.training import Hardware, TrainSettings, train_model
 
+pytestmark = pytest.mark.fault(16)
+
 SETTINGS = TrainSettings(model="fast-cnn", epochs=0.5, batch_size=50)
 TOLERANCE = 0.05
 """Of logits after a short training; what a sum's order changes grows with the steps."""
@@ -37,7 +39,8 @@ def logits(data, threads, seed=0):
         torch.set_num_threads(before)
 
 
-def test_the_same_seed_gives_the_same_bits_whatever_ran_before(data):
+def test_the_same_seed_gives_the_same_bits_whatever_ran_before(data, record_property):
+    record_property("seed", "1, 2")
     first = logits(data, 1, seed=1)
     other = logits(data, 1, seed=2)
     torch.rand(7)
@@ -46,7 +49,8 @@ def test_the_same_seed_gives_the_same_bits_whatever_ran_before(data):
     assert (other != first).any()
 
 
-def test_another_number_of_threads_changes_no_more_than_rounding(data):
+def test_another_number_of_threads_changes_no_more_than_rounding(data, record_property):
+    record_property("seed", 0)
     assert np.abs(logits(data, 2) - logits(data, 1)).max() < TOLERANCE
 
 
@@ -60,7 +64,9 @@ def test_training_leaves_the_global_random_state_alone(data):
     assert (torch.rand(1), np.random.rand()) == expected  # noqa: NPY002
 
 
-def test_workers_draw_and_augment_as_the_main_process_does(data, plan):
+def test_workers_draw_and_augment_as_the_main_process_does(data, plan, record_property):
+    record_property("seed", 3)
+
     def pixels(workers):
         sampler = AugmentationSampler(data, plan, seed=3)
         augmented = AugmentedDataset(data, plan)

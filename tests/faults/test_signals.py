@@ -27,6 +27,7 @@ main()
 """
 
 
+@pytest.mark.fault(9)
 @pytest.mark.parametrize(
     ("number", "code", "said"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
@@ -51,6 +52,7 @@ def test_the_first_signal_lets_things_finish_and_the_second_does_not(number, cod
     assert (said in told) is not twice
 
 
+@pytest.mark.fault(9)
 def test_an_ignored_interrupt_stays_ignored(python):
     code = HANGING.replace("time.sleep(60)", "import os, signal; os.kill(os.getpid(), 2)", 1)
     code = code.replace("signal.default_int_handler", "signal.SIG_IGN")
@@ -58,6 +60,7 @@ def test_an_ignored_interrupt_stays_ignored(python):
     assert python(code, "hang").stdout == "working\ncleaning up\n"
 
 
+@pytest.mark.fault(16)
 @pytest.mark.parametrize("closing", [">&-", "2>&-", ">&- 2>&-", "| true"])
 def test_closed_streams_end_without_a_traceback(closing):
     command = f"{sys.executable} -m fmnist_aug --version {closing}"
@@ -68,6 +71,7 @@ def test_closed_streams_end_without_a_traceback(closing):
     assert not done.stderr
 
 
+@pytest.mark.fault(7, 16)
 def test_a_full_disk_behind_stdout_is_a_failure():
     command = f"{sys.executable} -m fmnist_aug --version > /dev/full"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
