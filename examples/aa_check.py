@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from fmnist_aug.comparison import contrast, load_splits, resolve_config
 from fmnist_aug.training import train_model
 
+RESULTS = Path(__file__).parent / "results" / "aa-check.jsonl"
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Baseline against itself.")
@@ -23,7 +25,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3, help="of each arm")
     parser.add_argument("--dataset", default="fashion-mnist")
     parser.add_argument("--epochs", type=float, help="default: the preset's")
-    parser.add_argument("--out", type=Path, default=Path("runs/aa-check.jsonl"))
+    parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     config = resolve_config(
         options.dataset, preset="smoke", epochs=options.epochs, arms=["baseline"]
