@@ -1,10 +1,14 @@
-"""Time an image and memory as data and classes grow; each case in a process of its own."""
+"""Time an image and memory as data and classes grow, and a comparison's memory as its runs do.
+
+Each case is measured in a process of its own.
+"""
 
 import dataclasses
 import json
 import resource
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,8 @@ from benchmarking.timing import Options, spread
 
 CASES = ((6_000, 10), (60_000, 10), (600_000, 10), (60_000, 100))
 QUICK = ((600, 10), (1_200, 100))
+RUNS = (3, 9)
+QUICK_RUNS = (1, 2)
 TRAINED = 6_000
 """At least so many images are trained on, and at least a tenth of the data: the draws of the whole
 epoch are made in that time, so their cost shows tenfold."""
@@ -20,39 +26,72 @@ epoch are made in that time, so their cost shows tenfold."""
 def measure(options: Options) -> dict[str, Any]:
     repeats = 1 if options.quick else min(3, options.repeats)
     cases = QUICK if options.quick else CASES
+    trained = 120 if options.quick else TRAINED
     found: dict[tuple[int, int], list[dict[str, float]]] = {case: [] for case in cases}
     for _ in range(repeats):
         for case in cases:
-            found[case].append(_in_a_process(*case, options))
-    return {
-        "comparisons": {
-            title: {
-                "unit": unit,
-                "figures": {
-                    f"{images:,} images, {classes} classes": spread([run[key] for run in runs])
-                    for (images, classes), runs in found.items()
-                },
-            }
-            for key, title, unit in (
-                ("microseconds", "time of training", "µs/image"),
-                ("megabytes", "peak memory", "MB"),
-                ("beyond_data", "peak memory beyond the images", "MB"),
-            )
+            found[case].append(_in_a_process("training", *case, trained, options.threads))
+    compared = {
+        runs: _in_a_process("comparison", runs, int(options.quick))
+        for runs in (QUICK_RUNS if options.quick else RUNS)
+    }
+    comparisons = {
+        title: {
+            "unit": unit,
+            "figures": {
+                f"{images:,} images, {classes} classes": spread([run[key] for run in runs])
+                for (images, classes), runs in found.items()
+            },
+        }
+        for key, title, unit in (
+            ("microseconds", "time of training", "µs/image"),
+            ("megabytes", "peak memory", "MB"),
+            ("beyond_data", "peak memory beyond the images", "MB"),
+        )
+    }
+    comparisons["peak memory of a comparison"] = {
+        "unit": "MB",
+        "figures": {
+            f"{who}, {runs} runs an arm": spread([figures[key]])
+            for key, who in (("parent", "its process"), ("child", "the largest other one"))
+            for runs, figures in compared.items()
         },
     }
+    return {"comparisons": comparisons}
 
 
-def _in_a_process(images: int, classes: int, options: Options) -> dict[str, float]:
-    trained = 120 if options.quick else TRAINED
-    arguments = [str(value) for value in (images, classes, trained, options.threads)]
+def _in_a_process(*arguments: str | int) -> dict[str, float]:
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarking.growth", *arguments],
+        [sys.executable, "-m", "benchmarking.growth", *map(str, arguments)],
         cwd=Path(__file__).parents[1],
         capture_output=True,
         text=True,
         check=True,
     )
     return json.loads(done.stdout)
+
+
+def comparison(runs: int, quick: int) -> dict[str, float]:
+    """Compare baseline, uniform and targeted on a slice, two at a time."""
+    from fmnist_aug.comparison import compare
+
+    with tempfile.TemporaryDirectory() as folder:
+        compare(
+            preset="smoke",
+            epochs=0.02 if quick else 1,
+            pairs="0:6",
+            runs=runs,
+            jobs=1 if quick else 2,
+            out=Path(folder) / "run",
+        )
+    return {"parent": _peak(resource.RUSAGE_SELF), "child": _peak(resource.RUSAGE_CHILDREN)}
+
+
+def _peak(who: int) -> float:
+    """Megabytes; of the children those of the largest."""
+    # kilobytes on Linux, bytes on macOS
+    kilobyte = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(who).ru_maxrss * kilobyte / 1e6
 
 
 def one_case(images: int, classes: int, trained_on: int, threads: int) -> dict[str, float]:
@@ -73,16 +112,14 @@ def one_case(images: int, classes: int, trained_on: int, threads: int) -> dict[s
     data = ImageDataset(source.images[which], labels, names, source.card)
     settings = dataclasses.replace(PRESETS["fast"].settings, epochs=max(0.1, trained_on / images))
     trained = train_model(data, settings, base=get_policy("flip"))
-    # kilobytes on Linux, bytes on macOS
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
-        1 if sys.platform == "darwin" else 1 / 1024
-    )
+    peak = _peak(resource.RUSAGE_SELF)
     return {
         "microseconds": 1e6 * trained.seconds / trained.images_seen,
-        "megabytes": peak / 1e6,
-        "beyond_data": (peak - data.images.nbytes) / 1e6,
+        "megabytes": peak,
+        "beyond_data": peak - data.images.nbytes / 1e6,
     }
 
 
 if __name__ == "__main__":
-    print(json.dumps(one_case(*map(int, sys.argv[1:]))))
+    measured = {"training": one_case, "comparison": comparison}[sys.argv[1]]
+    print(json.dumps(measured(*map(int, sys.argv[2:]))))
