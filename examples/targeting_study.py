@@ -223,7 +223,7 @@ def main() -> None:
     focus = train.card.focus or plan.classes
     lines = [
         f"{train.card.title}, {config.preset}, {config.settings.epochs:g} epochs, {len(seeds)} "
-        f"seed(s) an arm ({seeds[0]} … {seeds[-1]}), {len(test)} test images.",
+        f"seed(s) an arm ({', '.join(map(str, seeds))}), {len(test)} test images.",
         "",
         *arm_lines(predicted, test.labels, test.class_names, focus),
         "",

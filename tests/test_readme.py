@@ -6,6 +6,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 RESULTS = sorted((ROOT / "examples" / "results").glob("*/results.json"))
+STUDIES = sorted((ROOT / "examples" / "results" / "targeting-study").glob("*/table.md"))
 sys.path.insert(0, str(ROOT / "examples"))
 
 import readme_tables  # noqa: E402
@@ -31,5 +32,29 @@ def test_the_readmes_table_of_speed_is_that_of_its_file():
         assert f"{ratio['median']:.2f} times" in readme
 
 
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.parent.name)
+def test_the_readmes_tables_of_a_study_are_those_of_its_file(path):
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    first, *parts = path.read_text(encoding="utf-8").strip().split("\n\n")
+    assert f"examples/results/targeting-study/{path.parent.name}" in readme
+    seeds = first[first.index("an arm (") + 8 : first.index("), ")]
+    assert f"({seeds})" in readme
+    for part in parts:
+        assert " ".join(part.split()) in readme
+
+
+def test_the_readmes_account_of_the_confusing_digits_is_that_of_its_file():
+    path = ROOT / "examples" / "results" / "confusing-digits" / "table.md"
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    rows = [line.split(" | ") for line in path.read_text("utf-8").splitlines() if "–" in line]
+    gains = [float(row[3]) for row in rows]
+    targeted, uniform = (sum(float(row[column]) for row in rows) / 10 for column in (1, 2))
+    assert len(rows) == 10
+    assert all("better" in row[-1] for row in rows)
+    assert f"by {min(gains):.1f} to {max(gains):.1f} points" in readme
+    assert f"({uniform:.1f} → {targeted:.1f} % on average" in readme
+
+
 def test_there_are_results_to_check():
     assert RESULTS
+    assert STUDIES
