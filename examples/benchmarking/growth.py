@@ -52,8 +52,7 @@ def measure(options: Options) -> dict[str, Any]:
     comparisons["peak memory of a comparison"] = {
         "unit": "MB",
         "figures": {
-            f"{who}, {runs} runs an arm": spread([figures[key]])
-            for key, who in (("parent", "its process"), ("child", "the largest other one"))
+            f"its own process, {runs} runs an arm": spread([figures["megabytes"]])
             for runs, figures in compared.items()
         },
     }
@@ -84,14 +83,16 @@ def comparison(runs: int, quick: int) -> dict[str, float]:
             jobs=1 if quick else 2,
             out=Path(folder) / "run",
         )
-    return {"parent": _peak(resource.RUSAGE_SELF), "child": _peak(resource.RUSAGE_CHILDREN)}
+    return {"megabytes": _peak()}
 
 
-def _peak(who: int) -> float:
-    """Megabytes; of the children those of the largest."""
-    # kilobytes on Linux, bytes on macOS
-    kilobyte = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(who).ru_maxrss * kilobyte / 1e6
+def _peak() -> float:
+    """The most memory that this process has had so far, in megabytes."""
+    status = Path("/proc/self/status")
+    if status.exists():  # ru_maxrss would be that of the process that started this one, if larger
+        (line,) = (text for text in status.read_text().splitlines() if text.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # bytes on macOS
 
 
 def one_case(images: int, classes: int, trained_on: int, threads: int) -> dict[str, float]:
@@ -112,7 +113,7 @@ def one_case(images: int, classes: int, trained_on: int, threads: int) -> dict[s
     data = ImageDataset(source.images[which], labels, names, source.card)
     settings = dataclasses.replace(PRESETS["fast"].settings, epochs=max(0.1, trained_on / images))
     trained = train_model(data, settings, base=get_policy("flip"))
-    peak = _peak(resource.RUSAGE_SELF)
+    peak = _peak()
     return {
         "microseconds": 1e6 * trained.seconds / trained.images_seen,
         "megabytes": peak,
