@@ -173,15 +173,20 @@ def _decoding(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: cannot be decoded ({reason}); replace or remove it") from error
 
 
-def _open(path: Path) -> Image.Image:
-    try:
-        return Image.open(path, formats=FORMATS)
-    except UnidentifiedImageError as error:
-        raise DataError(f"{path}: is not a picture; replace or remove it") from error
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: is too large ({error}); reduce or remove it") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[Image.Image]:
+    with contextlib.ExitStack() as opened:
+        try:
+            # opened here, since Pillow leaves files open that it can't read
+            stream = opened.enter_context(path.open("rb"))
+            image = opened.enter_context(Image.open(stream, formats=FORMATS))
+        except UnidentifiedImageError as error:
+            raise DataError(f"{path}: is not a picture; replace or remove it") from error
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+            raise DataError(f"{path}: is too large ({error}); reduce or remove it") from error
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+        yield image
 
 
 def _eight_bit(image: Image.Image, channels: int) -> Image.Image:

@@ -178,7 +178,8 @@ def writers(plan, classifier, logits, report_writer):
         model = torch.nn.Linear(3, 2, bias=False)
         torch.nn.init.constant_(model.weight, version)
         cpu = torch.device("cpu")
-        kept = TrainingState(model, [], HardExamples(4, cpu), LearningCurve(9, 2, 4, cpu))
+        scaler = torch.amp.GradScaler("cpu", enabled=False)
+        kept = TrainingState(model, [], HardExamples(4, cpu), LearningCurve(9, 2, 4, cpu), scaler)
         kept.hard.losses.zero_()
         save_state(path / "state.safetensors", kept, {"version": version})
 
