@@ -44,11 +44,12 @@ def read_options() -> tuple[Options, list[str], Path | None]:
     sections = [name for name in given.only.split(",") if name]
     if unknown := [name for name in sections if name not in SECTIONS]:
         parser.error(f"no section {unknown[0]!r}; choose from {', '.join(SECTIONS)}")
-    from benchmarking.accuracy import LENGTHS
-
     methods = tuple(name.strip() for name in (given.methods or "").split(";") if name.strip())
-    if unknown := [name for name in methods if name not in LENGTHS]:
-        parser.error(f"no method {unknown[0]!r}; choose from {'; '.join(LENGTHS)}")
+    if methods:
+        from benchmarking.accuracy import LENGTHS  # imports torchvision
+
+        if unknown := [name for name in methods if name not in LENGTHS]:
+            parser.error(f"no method {unknown[0]!r}; choose from {'; '.join(LENGTHS)}")
     options = Options(
         quick=given.quick,
         repeats=2 if given.quick else given.repeats,

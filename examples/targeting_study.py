@@ -23,8 +23,8 @@ from fmnist_aug.comparison import (
     contrast,
     load_splits,
     make_plan,
-    measure_confusions,
     resolve_config,
+    run_probe,
 )
 from fmnist_aug.comparison.plan_files import check_plan, load_plan
 from fmnist_aug.comparison.results import contrast_figures, focus_figures
@@ -39,16 +39,7 @@ def study_plan(config: ComparisonConfig, train: ImageDataset, kept: Path) -> Con
     """The plan of an earlier part of this study, or one from held-out training images."""
     if kept.exists():
         return load_plan(kept, config.dataset)
-    found = measure_confusions(
-        train,
-        config.settings,
-        epochs=config.probe_epochs,
-        base=base_augmentation(train, config.settings.augment),
-        held_out=config.held_out,
-        seed=config.seed,
-        hardware=config.hardware,
-    )
-    plan = make_plan(found, train, config.pairs, config.policy)
+    plan = make_plan(run_probe(train, config), train, config.pairs, config.policy)
     kept.write_text(plan.to_json() + "\n")
     return plan
 

@@ -74,17 +74,28 @@ def write_sealed(path: Path, value: dict[str, Any]) -> None:
     write_json(path, {**value, _SEALED: True, _SEAL: _digest(value)})
 
 
+def read_bytes(path: Path) -> bytes:
+    """Read a file that this package wrote.
+
+    Raises:
+        RunFolderError: the file is missing or can't be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RunFolderError(f"cannot read {path}: {error.strerror or error}") from error
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file that this package wrote.
 
     Raises:
         RunFolderError: the file is missing or is not JSON.
     """
+    content = read_bytes(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = content.decode("utf-8")
         return json.loads(text, parse_constant=_finite, parse_float=_finite)
-    except OSError as error:
-        raise RunFolderError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise RunFolderError(
             f"{path} is not valid JSON ({error}); remove it and run the same command again"

@@ -175,8 +175,8 @@ def _probe(
     from fmnist_aug.comparison import (
         base_augmentation,
         load_split,
-        measure_confusions,
         measure_out_of_fold,
+        run_probe,
         settle_precision,
     )
     from fmnist_aug.comparison.compare import check_pairs
@@ -185,27 +185,21 @@ def _probe(
     train_set = load_split(config, "train", options["data_dir"], options["stream"])
     check_pairs(config.pairs, train_set.class_names)
     config, _ = settle_precision(config, train_set)
-    base = base_augmentation(train_set, config.settings.augment)
     with ProgressDisplay(quiet) as display:
         if folds is not None:
             found = measure_out_of_fold(
                 train_set,
                 config.settings,
                 folds,
-                base=base,
+                base=base_augmentation(train_set, config.settings.augment),
                 seed=config.seed,
                 hardware=config.hardware,
                 on_progress=lambda progress: display.training("fold", progress),
             )
             return found, train_set
-        found = measure_confusions(
+        found = run_probe(
             train_set,
-            config.settings,
-            epochs=config.probe_epochs,
-            base=base,
-            held_out=config.held_out,
-            seed=config.seed,
-            hardware=config.hardware,
+            config,
             on_progress=lambda progress: display.training("probe", progress),
         )
     return found, train_set

@@ -5,7 +5,12 @@ from fmnist_aug.comparison.compare import compare
 from fmnist_aug.comparison.comparing import Comparison, ComparisonProgress
 from fmnist_aug.comparison.config import ComparisonConfig, resolve_config, settle_precision
 from fmnist_aug.comparison.inputs import load_split, load_splits
-from fmnist_aug.comparison.probe import make_plan, measure_confusions, measure_out_of_fold
+from fmnist_aug.comparison.probe import (
+    make_plan,
+    measure_confusions,
+    measure_out_of_fold,
+    run_probe,
+)
 from fmnist_aug.statistics import Contrast, contrast
 
 __all__ = [
@@ -24,5 +29,6 @@ __all__ = [
     "measure_confusions",
     "measure_out_of_fold",
     "resolve_config",
+    "run_probe",
     "settle_precision",
 ]

@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fmnist_aug.augment.policies import Policy
 from fmnist_aug.comparison.arms import base_augmentation
 from fmnist_aug.comparison.cluster import Cluster
 from fmnist_aug.comparison.config import ComparisonConfig
 from fmnist_aug.comparison.environment import describe_environment
 from fmnist_aug.comparison.folder import ComparisonFolder
 from fmnist_aug.comparison.jobs import OnRun, Schedule, make_schedule, train_runs
-from fmnist_aug.comparison.probe import Probe, make_plan, measure_confusions
+from fmnist_aug.comparison.probe import Probe, make_plan, run_probe
 from fmnist_aug.comparison.results import SCHEMA, arm_figures, contrast_figures, runs_csv
 from fmnist_aug.comparison.run import (
     FinishedRun,
@@ -160,7 +159,7 @@ class Comparing:
         self._tell("probe", **run._asdict())
         state = None if self.cluster else self.folder.state(*run).resolve()
         self._train(
-            functools.partial(_train_probe, config, self.base, state),
+            functools.partial(_train_probe, config, state),
             [run],
             # it runs alone, so it gets the threads of a single run
             Schedule(self.schedule.jobs, make_schedule(None, 1, config.hardware.device).threads),
@@ -274,24 +273,13 @@ class Comparing:
 
 def _train_probe(
     config: ComparisonConfig,
-    base: Policy,
     state_path: Path | None,
     splits: Splits,
     _: Run,
     on_progress: Callable[[TrainProgress], None],
 ) -> Probe:
     train, _test = splits  # never seen by anything that makes the plan
-    return measure_confusions(
-        train,
-        config.settings,
-        epochs=config.probe_epochs,
-        base=base,
-        held_out=config.held_out,
-        seed=config.seed,
-        hardware=config.hardware,
-        state_path=state_path,
-        on_progress=on_progress,
-    )
+    return run_probe(train, config, state_path=state_path, on_progress=on_progress)
 
 
 def write_comparison_report(

@@ -18,6 +18,7 @@ from fmnist_aug.comparison.arms import ARMS
 from fmnist_aug.errors import RunFolderError
 from fmnist_aug.files import (
     encode_json,
+    read_bytes,
     read_json,
     read_sealed,
     remove_temporaries,
@@ -204,13 +205,8 @@ class ComparisonFolder:
         """
         results = read_json(self.results)
         if self.checksum.is_file():
-            try:
-                expected = self.checksum.read_bytes()[:64]
-            except OSError as error:
-                raise RunFolderError(
-                    f"cannot read {self.checksum}: {error.strerror or error}"
-                ) from error
-            if hashlib.sha256(self.results.read_bytes()).hexdigest().encode() != expected:
+            expected = read_bytes(self.checksum)[:64]
+            if hashlib.sha256(read_bytes(self.results)).hexdigest().encode() != expected:
                 raise RunFolderError(
                     f"{self.results} was changed or damaged after it was written, or "
                     f"{self.checksum} was; remove both and run the same command again, which "

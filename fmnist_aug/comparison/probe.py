@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_aug.augment.policies import Policy
+from fmnist_aug.comparison.arms import base_augmentation
+from fmnist_aug.comparison.config import ComparisonConfig
 from fmnist_aug.confusion import ConfusionReport
 from fmnist_aug.data import ImageDataset, held_out_split, require_training_data
 from fmnist_aug.errors import DataError, UsageError
@@ -86,6 +88,27 @@ def measure_confusions(
         f"{settings.model} after {_epochs(settings)} on the other {len(fit):,} (seed {seed})"
     )
     return Probe(confusions, trained.seconds, source, rest, logits)
+
+
+def run_probe(
+    train: ImageDataset,
+    config: ComparisonConfig,
+    *,
+    state_path: Path | None = None,
+    on_progress: Callable[[TrainProgress], None] | None = None,
+) -> Probe:
+    """`measure_confusions` as a comparison of this configuration does it."""
+    return measure_confusions(
+        train,
+        config.settings,
+        epochs=config.probe_epochs,
+        base=base_augmentation(train, config.settings.augment),
+        held_out=config.held_out,
+        seed=config.seed,
+        hardware=config.hardware,
+        state_path=state_path,
+        on_progress=on_progress,
+    )
 
 
 def measure_out_of_fold(

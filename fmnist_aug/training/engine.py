@@ -146,7 +146,7 @@ def train_model(
         curve = LearningCurve(steps, batch_size, len(dataset), device)
         average = WeightAverage(model, settings.ema) if settings.ema else None
         optimizers = make_optimizers(model, settings)
-        # fp16 alone needs its losses scaled; off a GPU it is for tests
+        # without effect but for fp16, whose small gradients would vanish
         scaler = torch.amp.GradScaler(hardware.device, enabled=hardware.precision == "fp16")
         state = TrainingState(
             model, optimizers, batches.hard, curve, scaler, average, refreshed=refreshed

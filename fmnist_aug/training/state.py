@@ -112,7 +112,7 @@ def _load(state: TrainingState, tensors: dict[str, Tensor], header: dict[str, An
         optimizer.load_state_dict(_beginning_with(f"optimizer.{position}.", tensors))
     state.curve.load_state_dict(header["curve"])
     if state.scaler.is_enabled():
-        if not all(0 <= float(value) < math.inf for value in header["scaler"].values()):
+        if not all(0 <= value < math.inf for value in header["scaler"].values()):
             raise ValueError("a scale that is not finite")
         state.scaler.load_state_dict(header["scaler"])
     state.refreshed[:] = [ConfusionPlan.from_dict(value) for value in header["refreshed"]]
