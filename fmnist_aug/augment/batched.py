@@ -7,6 +7,7 @@ Nothing depends on how many images are changed, since counting them would make a
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,14 +22,17 @@ from fmnist_aug.augment.policies import (
     Sharpen,
 )
 from fmnist_aug.augment.random_numbers import (
+    Numbers,
     arange,
     as_tensor,
     between,
     draw_keys,
     integers,
-    uniform,
     uniforms,
 )
+
+_NUMBERS = {Flip: 0, Affine: 4, BrightnessContrast: 2, Sharpen: 1, Erase: 4}
+"""How many random numbers an image takes, besides the one that says whether it is changed."""
 
 
 def augment_batch(
@@ -60,19 +64,24 @@ def augment_batch(
     alternates = [isinstance(item, Flip) and item.p == 0.5 for item in policy.operations]
     keys = indices if all(alternates) else draw_keys(seed, epochs, indices, copies)
     for position, operation in enumerate(policy.operations):
-        purpose = 16 * position
-        chosen: Tensor | None = None  # all
         if alternates[position]:
             # the same coin for an image in all epochs and copies, turned over at each next draw
-            coin = draw_keys(seed, 0, indices, 0)
-            chosen = (uniform(coin, purpose) < 0.5) ^ ((copies + epochs) % 2 == 1)
-        elif operation.p < 1:
-            chosen = uniform(keys, purpose) < operation.p
-        if isinstance(operation, Erase):
-            images = _erase(images, operation, keys, purpose + 1, chosen)
+            coin = uniforms(draw_keys(seed, 0, indices, 0), 16 * position, 1)[0] < 0.5
+            mirrored = as_tensor(coin) ^ ((copies + epochs) % 2 == 1)
+            images = _select(mirrored, images.flip(3), images)
+            continue
+        count = _NUMBERS[type(operation)]
+        chosen: Any = None  # all
+        if operation.p < 1:  # one call for all numbers: for so few the call is what takes time
+            whether, *numbers = uniforms(keys, 16 * position, 1 + count)
+            chosen = whether < operation.p
         else:
-            changed = _apply(images, operation, keys, purpose + 1)
-            images = changed if chosen is None else _select(chosen, changed, images)
+            numbers = list(uniforms(keys, 16 * position + 1, count))
+        if isinstance(operation, Erase):
+            images = _erase(images, operation, numbers, chosen)
+        else:
+            changed = _apply(images, operation, numbers)
+            images = changed if chosen is None else _select(as_tensor(chosen), changed, images)
     return images
 
 
@@ -88,22 +97,21 @@ def _select(chosen: Tensor, changed: Tensor, images: Tensor) -> Tensor:
 def _apply(
     images: Tensor,
     operation: Flip | Affine | BrightnessContrast | Sharpen,
-    keys: Tensor,
-    purpose: int,
+    numbers: list[Numbers],
 ) -> Tensor:
+    """All images changed; ``numbers`` are uniform in [0, 1), float32 (N,) each."""
     if isinstance(operation, Flip):
         return images.flip(3)
     if isinstance(operation, Affine):
-        return _affine(images, operation, keys, purpose)
+        return _affine(images, operation, numbers)
     if isinstance(operation, BrightnessContrast):
-        return _brightness_contrast(images, operation, keys, purpose)
-    return _sharpen(images, operation, keys, purpose)
+        return _brightness_contrast(images, operation, numbers)
+    return _sharpen(images, operation, numbers)
 
 
-def _affine(images: Tensor, operation: Affine, keys: Tensor, purpose: int) -> Tensor:
+def _affine(images: Tensor, operation: Affine, numbers: list[Numbers]) -> Tensor:
     height, width = images.shape[2:]
     limits = operation.shift_pixels(width), operation.shift_pixels(height)
-    numbers = uniforms(keys, purpose, 4)
     move_x, move_y = (
         as_tensor(integers(numbers[axis], -limits[axis], limits[axis])) for axis in (0, 1)
     )
@@ -145,9 +153,8 @@ def _shift(images: Tensor, move_x: Tensor, move_y: Tensor, limit: int) -> Tensor
 
 
 def _brightness_contrast(
-    images: Tensor, operation: BrightnessContrast, keys: Tensor, purpose: int
+    images: Tensor, operation: BrightnessContrast, numbers: list[Numbers]
 ) -> Tensor:
-    numbers = uniforms(keys, purpose, 2)
     factor = as_tensor(1 + between(numbers[0], *operation.contrast))[:, None, None, None]
     offset = as_tensor(255 * between(numbers[1], *operation.brightness))[:, None, None, None]
     # a new tensor also for float images, which must not change
@@ -155,8 +162,8 @@ def _brightness_contrast(
     return changed.add_(offset).round_().clamp_(0, 255)
 
 
-def _sharpen(images: Tensor, operation: Sharpen, keys: Tensor, purpose: int) -> Tensor:
-    amount = between(uniform(keys, purpose), *operation.amount)[:, None, None, None]
+def _sharpen(images: Tensor, operation: Sharpen, numbers: list[Numbers]) -> Tensor:
+    amount = as_tensor(between(numbers[0], *operation.amount))[:, None, None, None]
     images = images.float()
     sums = _sums_of_three(_sums_of_three(images, 2), 3)
     difference = sums.sub_(images, alpha=9).mul_(-amount)
@@ -176,22 +183,22 @@ def _sums_of_three(images: Tensor, axis: int) -> Tensor:
 
 
 def _erase(
-    images: Tensor, operation: Erase, keys: Tensor, purpose: int, chosen: Tensor | None
+    images: Tensor, operation: Erase, numbers: list[Numbers], chosen: Numbers | None
 ) -> Tensor:
     """Black out a rectangle of the images that are chosen, bool (N,), or of all."""
-    number, (height, width) = len(images), images.shape[2:]
-    numbers = uniforms(keys, purpose, 4)
+    height, width = images.shape[2:]
     kept = []  # of each axis: bool (N, side), what lies before the rectangle or behind it
     for axis, side in enumerate((height, width)):
         smallest, largest = operation.size_pixels(side)
         size = integers(numbers[2 * axis], smallest, min(largest, side))
         start = integers(numbers[2 * axis + 1], 0, side - size)
-        pixels = arange(side, numbers)
+        pixels = arange(side, size)
         kept.append((pixels < start[:, None]) | (pixels >= (start + size)[:, None]))
-    rows, columns = (as_tensor(lines) for lines in kept)
     if chosen is not None:
-        rows |= ~chosen[:, None]
-    # a line of ones, or the image's own line in the rows of its rectangle
-    lines = torch.cat((columns, columns.new_ones(1, width))).to(images.dtype)
-    which = torch.where(rows, number, torch.arange(number, device=images.device)[:, None])
-    return images * lines.index_select(0, which.view(-1)).view(number, 1, height, width)
+        kept[0] |= ~chosen[:, None]
+    # pixels are kept by all their bits or none, and by fours where four fit into a word
+    pixel = torch.uint8 if images.dtype == torch.uint8 else torch.int32
+    word = torch.int32 if images.element_size() * width % 4 == 0 else pixel
+    rows = as_tensor(kept[0]).to(word).neg_()[:, None, :, None]
+    columns = as_tensor(kept[1]).to(pixel).neg_().view(word)[:, None, None, :]
+    return (images.view(word) & (rows | columns)).view(images.dtype)
