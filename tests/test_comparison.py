@@ -255,3 +255,8 @@ def test_a_folder_of_comparisons_is_answered_with_their_names(tmp_path):
         rebuild_report(tmp_path)
     with pytest.raises(RunFolderError, match="finish the comparison"):
         rebuild_report(tmp_path / "digits-smoke" / "none")
+
+
+def test_a_report_of_a_folder_with_too_long_a_name_is_refused(tmp_path):
+    with pytest.raises(RunFolderError, match="cannot read .*too long"):
+        rebuild_report(tmp_path / ("x" * 300))
