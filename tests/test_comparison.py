@@ -258,5 +258,5 @@ def test_a_folder_of_comparisons_is_answered_with_their_names(tmp_path):
 
 
 def test_a_report_of_a_folder_with_too_long_a_name_is_refused(tmp_path):
-    with pytest.raises(RunFolderError, match="cannot read .*too long"):
+    with pytest.raises(RunFolderError, match=r"cannot read .*too long"):
         rebuild_report(tmp_path / ("x" * 300))

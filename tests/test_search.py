@@ -73,6 +73,28 @@ def test_a_search_that_was_stopped_goes_on_to_the_same_plan(train, found, tmp_pa
     assert again == told[-len(again) :]
 
 
+def test_a_plan_that_is_proposed_again_is_not_trained_again(train, found, tmp_path, monkeypatch):
+    one_plan = {name: values[:1] for name, values in SPACE.items()}
+    monkeypatch.setattr(search, "SPACE", one_plan | {"policy": ("erasing",), "keep": (0.4, 0.5)})
+    monkeypatch.setattr(search, "_DEFAULT", {name: values[0] for name, values in one_plan.items()})
+    seeds, told, train_model = [], [], search.train_model
+
+    def count(*arguments, **options):
+        seeds.append(options["seed"])
+        return train_model(*arguments, **options)
+
+    monkeypatch.setattr(search, "train_model", count)
+    card = dataclasses.replace(train.card, policy="erasing")
+    options = OPTIONS | {"trials": 8, "on_trial": told.append}
+    search_plan(
+        dataclasses.replace(train, card=card), SETTINGS, found, tmp_path / "study.db", **options
+    )
+    assert len(told) == 8
+    assert len(seeds) <= 4, "two plans with two trainings each"
+    assert len({trial.accuracy for trial in told}) <= 2
+    assert all(trial.trainings == (1 if trial.pruned else 2) for trial in told)
+
+
 @pytest.mark.fault(8)
 def test_a_search_that_was_killed_goes_on_to_the_same_plan(small, tmp_path):
     def command(name):

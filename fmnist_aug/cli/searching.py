@@ -29,8 +29,8 @@ def run_search(
         def tell(trial: SearchTrial) -> None:
             stopped = ", stopped early" if trial.pruned else ""
             display.say(
-                f"[{trial.number + 1}/{trials}] held-out accuracy {trial.accuracy:.2%}{stopped}; "
-                f"best {trial.best:.2%}"
+                f"[{trial.number + 1}/{trials}] held-out accuracy {trial.accuracy:.2%} (splits: "
+                f"{trial.trainings}{stopped}); best {trial.best:.2%}"
             )
 
         return search_plan(

@@ -59,12 +59,15 @@ class SearchTrial:
     Attributes:
         number: from 0 on, in the order of trying.
         accuracy: on held-out training images, mean of the trainings that were done.
-        pruned: whether it was stopped early.
+        trainings: how many, each on another split.
+        pruned: whether it was stopped early; then its accuracy is that of fewer splits than the
+            others', and can't be compared with theirs.
         best: the best accuracy so far of a trial that was not.
     """
 
     number: int
     accuracy: float
+    trainings: int
     pruned: bool
     best: float
 
@@ -90,7 +93,8 @@ def search_plan(
     Optuna's tree-structured Parzen estimator proposes, and a trial whose mean is below the median
     of the earlier ones is stopped. The first trial is the default plan. Each trial is kept in the
     study's file, and its proposal depends on the seed and the finished trials alone: a search that
-    was killed goes on to the plan that it would have found.
+    was killed goes on to the plan that it would have found. A plan that is proposed again is not
+    trained again.
 
     Args:
         train: training images; a test split is refused.
@@ -136,6 +140,13 @@ def search_plan(
 
         def objective(trial: Any) -> float:
             values = {name: trial.suggest_categorical(name, SPACE[name]) for name in SPACE}
+            twin = next((one for one in _finished(optuna, study) if one.params == values), None)
+            if twin is not None:  # the same trainings would end alike
+                for repeat, mean in sorted(twin.intermediate_values.items()):
+                    trial.report(mean, repeat)
+                if twin.state == optuna.trial.TrialState.PRUNED:
+                    raise optuna.TrialPruned
+                return float(twin.value)
             plan = _make_plan(found, pairs, values)
             accuracies: list[float] = []
             for repeat, (fit, rest) in enumerate(splits):
@@ -242,7 +253,8 @@ def _make_plan(found: Probe, pairs: str, values: dict[str, Any]) -> ConfusionPla
 def _describe(optuna: Any, study: Any, number: int) -> SearchTrial:
     trial = _finished(optuna, study)[-1]
     pruned = trial.state == optuna.trial.TrialState.PRUNED
-    return SearchTrial(number, float(trial.value), pruned, float(study.best_value))
+    trainings = len(trial.intermediate_values)
+    return SearchTrial(number, float(trial.value), trainings, pruned, float(study.best_value))
 
 
 def _best_plan(optuna: Any, study: Any, found: Probe, pairs: str) -> ConfusionPlan:
