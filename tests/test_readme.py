@@ -1,6 +1,8 @@
 import json
+import re
 import sys
 from pathlib import Path
+from statistics import mean
 
 import pytest
 
@@ -53,6 +55,18 @@ def test_the_readmes_account_of_the_confusing_digits_is_that_of_its_file():
     assert all("better" in row[-1] for row in rows)
     assert f"by {min(gains):.1f} to {max(gains):.1f} points" in readme
     assert f"({uniform:.1f} → {targeted:.1f} % on average" in readme
+
+
+def test_the_readmes_account_of_the_search_is_that_of_its_file():
+    path = ROOT / "examples" / "results" / "plan-search-fashion-mnist.json"
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    search = json.loads(path.read_text(encoding="utf-8"))
+    means = [mean(trial["accuracy_of_splits"]) for trial in search["trials"] if not trial["pruned"]]
+    assert f"the best of {len(search['trials'])} had {max(means):.2%}".replace("%", " %") in readme
+    assert f"the rule's {means[0]:.2%}".replace("%", " %") in readme
+    assert search["command"] in readme
+    low, high = re.findall(r"[-+]\d\.\d\d", search["plan"]["reason"])
+    assert f"between {low} and {high} points" in readme
 
 
 def test_there_are_results_to_check():
