@@ -236,6 +236,19 @@ def test_erasing_takes_one_rectangle_of_the_promised_size():
     assert (erased[:, 0] == erased[:, 1]).all()
 
 
+@pytest.mark.parametrize("width", [28, 27, 1])
+def test_erasing_leaves_every_other_pixel_as_it_is_whatever_the_type_and_width(width):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(1, 256, (200, 2, 28, width), generator=generator, dtype=torch.uint8)
+    policy = Policy("e", "", (Erase(),))
+    erased = augment_batch(images, policy, torch.arange(200))
+    assert erased.dtype == torch.uint8
+    assert torch.equal(augment_batch(images.float(), policy, torch.arange(200)), erased.float())
+    assert torch.equal(erased, torch.where(erased == 0, 0, images))
+    assert 60 < (erased == images).all(dim=(1, 2, 3)).sum() < 140
+    assert torch.equal(erased[:, 0] == 0, erased[:, 1] == 0)
+
+
 class Loader:
     """The garments through an `AugmentedDataset` and a `DataLoader`."""
 

@@ -28,6 +28,7 @@ from fmnist_aug.augment.random_numbers import (
     between,
     draw_keys,
     integers,
+    uniform,
     uniforms,
 )
 
@@ -66,8 +67,8 @@ def augment_batch(
     for position, operation in enumerate(policy.operations):
         if alternates[position]:
             # the same coin for an image in all epochs and copies, turned over at each next draw
-            coin = uniforms(draw_keys(seed, 0, indices, 0), 16 * position, 1)[0] < 0.5
-            mirrored = as_tensor(coin) ^ ((copies + epochs) % 2 == 1)
+            coin = uniform(draw_keys(seed, 0, indices, 0), 16 * position) < 0.5
+            mirrored = coin ^ ((copies + epochs) % 2 == 1)
             images = _select(mirrored, images.flip(3), images)
             continue
         count = _NUMBERS[type(operation)]

@@ -32,10 +32,10 @@ def rebuild_report(path: Path, data_dir: str | Path | None = None) -> tuple[dict
     """
     try:
         has_results = (path / "results.json").is_file()
-        finished = sorted(inner.parent for inner in path.glob("*/results.json"))
     except OSError as error:  # a name that is too long
         raise RunFolderError(f"cannot read {path}: {error.strerror or error}") from error
     if not has_results:
+        finished = sorted(inner.parent for inner in path.glob("*/results.json"))
         if finished:
             advice = f"did you mean {' or '.join(map(str, finished[:3]))}?"
         else:
