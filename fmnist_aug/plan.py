@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from fmnist_aug.confusion import ConfusedPair, ConfusionReport, class_index
+from fmnist_aug.confusion import ConfusedPair, ConfusionReport
 from fmnist_aug.errors import DataError, UsageError
+from fmnist_aug.pairs import MAX_PAIRS, find_pairs, given_pairs, read_pair
 
 SCHEMA = 1
 EXTRA_PER_IMAGE = 0.5
@@ -21,13 +22,11 @@ SMALLEST_SCALE = 0.25
 SHARE_FOR_OTHERS = 0.1
 """Share of the targeted extras that is spread over the other classes on top, so that the traces
 of the augmentation don't tell the network the class."""
-MAX_PAIRS = 3
 KEEP = 0.5
 """Share of the draws that is trained on: chosen on 10,000 held-out training images of Fashion-MNIST
 from 0.35, 0.5 and 1."""
 MAX_EXTRA_DRAWS = 1000
 """Extra draws per image and epoch that a plan may ask for; more is a slip of the pen."""
-_PAIR_COUNTS = ("first", "second", "first_as_second", "second_as_first")
 
 
 @dataclass(frozen=True)
@@ -175,9 +174,9 @@ class ConfusionPlan:
         if not (extra_per_image >= 0 and share_for_others >= 0 and max_pairs >= 0):
             raise UsageError("extra_per_image, share_for_others and max_pairs can't be negative")
         if pairs is None or (isinstance(pairs, str) and pairs.strip() == "auto"):
-            chosen, reason = _find_pairs(report, max_pairs)
+            chosen, reason = find_pairs(report, max_pairs)
         else:
-            chosen = _given_pairs(report, pairs)
+            chosen = given_pairs(report, pairs)
             reason = "these pairs were set by hand"
         extra_draws = _extra_draws(report, chosen, extra_per_image, share_for_others)
         return cls(
@@ -270,7 +269,7 @@ class ConfusionPlan:
             raise DataError("class names and the policy of a plan must be text")
         return cls(
             class_names=tuple(class_names),
-            pairs=tuple(_read_pair(pair) for pair in value["pairs"]),
+            pairs=tuple(read_pair(pair) for pair in value["pairs"]),
             extra_draws=tuple(float(draws) for draws in value["extra_draws"]),
             policy=str(value["policy"]),
             reason=str(value["reason"]),
@@ -341,70 +340,6 @@ class ConfusionPlan:
                 f"classes chosen anew every {self.refresh_every} pass(es) over the training images"
             )
         return lines
-
-
-def _read_pair(value: dict[str, Any]) -> ConfusedPair:
-    counts = {name: value[name] for name in _PAIR_COUNTS}
-    shares = {name: float(value[name]) for name in ("rate", "share")}
-    intervals = {name: tuple(map(float, value[name])) for name in ("ci95", "share_ci95")}
-    if not all(type(count) is int for count in counts.values()):
-        raise DataError(f"a pair of a plan needs whole numbers: {counts}")
-    if not all(len(interval) == 2 for interval in intervals.values()):
-        raise DataError(f"an interval has two ends: {intervals}")
-    return ConfusedPair(**counts, **shares, **intervals)  # type: ignore[arg-type]
-
-
-def parse_pairs(text: str) -> list[tuple[str, str]]:
-    """Split ``"0:6,Coat:Shirt"`` into pairs of names.
-
-    Raises:
-        UsageError: the text is not pairs.
-    """
-    pairs = []
-    for part in text.split(","):
-        names = [name.strip() for name in part.split(":")]
-        if len(names) != 2 or not all(names):
-            raise UsageError(
-                f"{part.strip()!r} is not a pair of classes; write FIRST:SECOND, for instance 0:6 "
-                "or T-shirt/top:Shirt, and commas between pairs"
-            )
-        pairs.append((names[0], names[1]))
-    return pairs
-
-
-def _given_pairs(
-    report: ConfusionReport, pairs: str | Iterable[tuple[int | str, int | str]]
-) -> list[ConfusedPair]:
-    chosen = []
-    for names in parse_pairs(pairs) if isinstance(pairs, str) else pairs:
-        first, second = (class_index(str(name), report.class_names) for name in names)
-        if first == second:
-            raise UsageError(f"class {report.class_names[first]!r} can't be paired with itself")
-        pair = report.pair(first, second)
-        if pair not in chosen:
-            chosen.append(pair)
-    return sorted(chosen, key=lambda pair: (-pair.count, pair.first, pair.second))
-
-
-def _find_pairs(report: ConfusionReport, max_pairs: int) -> tuple[list[ConfusedPair], str]:
-    classes = len(report.class_names)
-    if not report.errors:
-        return [], "no confusions were found, so there is nothing to target"
-    even_share = 1 / max(classes * (classes - 1) / 2, 2)
-    chosen = [pair for pair in report.most_confused() if pair.share_ci95[0] > even_share]
-    if not chosen:
-        return [], (
-            f"none of the {report.errors} errors gather in a pair of classes more than chance "
-            "would have it, so there is nothing to target"
-        )
-    kept = chosen[:max_pairs]
-    share = sum(pair.share for pair in kept)
-    return kept, (
-        f"{len(chosen)} {'pair holds' if len(chosen) == 1 else 'pairs hold'} more of the "
-        f"{report.errors:,} errors than an even spread ({100 * even_share:.1f} % each) would give; "
-        f"the {f'{len(kept)} most confused hold' if len(kept) > 1 else 'most confused holds'} "
-        f"{100 * share:.0f} %"
-    )
 
 
 def _extra_draws(

@@ -139,7 +139,8 @@ def plan(
     from fmnist_aug.cli.searching import run_search
     from fmnist_aug.comparison import make_plan
     from fmnist_aug.files import check_writable, read_json, write_text
-    from fmnist_aug.plan import ConfusionPlan, parse_pairs
+    from fmnist_aug.pairs import parse_pairs
+    from fmnist_aug.plan import ConfusionPlan
 
     if plan_file is not None:
         made = ConfusionPlan.from_json(json.dumps(read_json(Path(plan_file))))

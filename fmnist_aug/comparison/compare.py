@@ -22,7 +22,8 @@ from fmnist_aug.data import ImageDataset, check_split
 from fmnist_aug.errors import DataError
 from fmnist_aug.files import owned_folder
 from fmnist_aug.models import create_model
-from fmnist_aug.plan import ConfusionPlan, parse_pairs
+from fmnist_aug.pairs import parse_pairs
+from fmnist_aug.plan import ConfusionPlan
 from fmnist_aug.training import check_classes
 
 

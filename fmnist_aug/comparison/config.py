@@ -13,7 +13,8 @@ from fmnist_aug.comparison.arms import ARMS, DEFAULT_ARMS
 from fmnist_aug.data import ImageDataset
 from fmnist_aug.errors import UsageError
 from fmnist_aug.models import MODELS
-from fmnist_aug.plan import ConfusionPlan, parse_pairs
+from fmnist_aug.pairs import parse_pairs
+from fmnist_aug.plan import ConfusionPlan
 from fmnist_aug.training import (
     Hardware,
     Measured,

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from fmnist_aug.confusion import ConfusionReport
 from fmnist_aug.data import ImageDataset, Images
-from fmnist_aug.plan import MAX_PAIRS, ConfusionPlan
+from fmnist_aug.pairs import MAX_PAIRS
+from fmnist_aug.plan import ConfusionPlan
 from fmnist_aug.sampler import AugmentationSampler
 
 HELD_BACK = 0.05
