@@ -8,6 +8,7 @@ targeting.png into --out; --show makes table and figure of the runs that are the
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from fmnist_aug.comparison import (
 from fmnist_aug.comparison.plan_files import check_plan, load_plan
 from fmnist_aug.comparison.results import contrast_figures, focus_figures
 from fmnist_aug.data import ImageDataset
+from fmnist_aug.report.wording import p_value
 
 FOCUS_ARM, REFERENCE = "targeted", "uniform"
 STUDIED = ("baseline", "uniform", "random-classes", "targeted")
@@ -81,7 +83,7 @@ def contrast_lines(contrasts: list[dict[str, Any]]) -> list[str]:
         detectable = item["minimum_detectable_difference"]
         lines.append(
             f"| {item['a']} − {item['b']} | {_points(item['difference'])} | "
-            f"{_interval(item['ci95'])} | {item['p_value_adjusted']:.3f} | {item['verdict']} | "
+            f"{_interval(item['ci95'])} | {p_value(item['p_value_adjusted'])} | {item['verdict']} | "
             f"{'–' if detectable is None else f'{100 * detectable:.2f}'} |"
         )
     for item in contrasts:
@@ -116,7 +118,7 @@ def focus_line(
     )
     return (
         f"Errors around the focus, {FOCUS_ARM} against {REFERENCE}: {change:+.1f} % "
-        f"(95 % interval {low:+.1f} … {high:+.1f} %), p {found.p_value:.3f}."
+        f"(95 % interval {low:+.1f} … {high:+.1f} %), p {p_value(found.p_value)}."
     )
 
 
@@ -156,6 +158,14 @@ def _points(value: float) -> str:
 
 def _interval(bounds: list[float]) -> str:
     return f"{_points(bounds[0])} … {_points(bounds[1])}"
+
+
+def _ranges(seeds: Sequence[int]) -> str:
+    """Ascending numbers, as '0–4, 7'."""
+    starts = [seed for seed in seeds if seed - 1 not in seeds]
+    ends = [seed for seed in seeds if seed + 1 not in seeds]
+    pairs = zip(starts, ends, strict=True)
+    return ", ".join(str(a) if a == b else f"{a}–{b}" for a, b in pairs)
 
 
 def parse_options() -> argparse.Namespace:
@@ -214,7 +224,7 @@ def main() -> None:
     focus = train.card.focus or plan.classes
     lines = [
         f"{train.card.title}, {config.preset}, {config.settings.epochs:g} epochs, {len(seeds)} "
-        f"seed(s) an arm ({', '.join(map(str, seeds))}), {len(test)} test images.",
+        f"seed(s) an arm ({_ranges(seeds)}), {len(test)} test images.",
         "",
         *arm_lines(predicted, test.labels, test.class_names, focus),
         "",
