@@ -83,8 +83,8 @@ def contrast_lines(contrasts: list[dict[str, Any]]) -> list[str]:
         detectable = item["minimum_detectable_difference"]
         lines.append(
             f"| {item['a']} − {item['b']} | {_points(item['difference'])} | "
-            f"{_interval(item['ci95'])} | {p_value(item['p_value_adjusted'])} | {item['verdict']} | "
-            f"{'–' if detectable is None else f'{100 * detectable:.2f}'} |"
+            f"{_interval(item['ci95'])} | {p_value(item['p_value_adjusted'])} | "
+            f"{item['verdict']} | {'–' if detectable is None else f'{100 * detectable:.2f}'} |"
         )
     for item in contrasts:
         if (item["a"], item["b"]) == (FOCUS_ARM, REFERENCE):
