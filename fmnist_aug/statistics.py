@@ -81,13 +81,14 @@ def contrast(correct_a: ArrayLike, correct_b: ArrayLike) -> Contrast:
         correct_b: bool (runs, images), likewise for b.
 
     Raises:
-        UsageError: the arrays are not of one shape (runs, images), or are empty.
+        UsageError: the arrays are not of one shape (runs, images), are empty, or hold anything but
+            true and false (1 and 0), as predicted labels would.
 
     >>> a = np.ones((3, 1000), bool); b = a.copy(); b[:, :300] = False
     >>> contrast(a, b).verdict
     'better'
     """
-    a, b = (np.asarray(values, bool) for values in (correct_a, correct_b))
+    a, b = _right_or_wrong(correct_a), _right_or_wrong(correct_b)
     if a.ndim != 2 or a.shape != b.shape or 0 in a.shape:
         raise UsageError(
             f"two arrays of one shape (runs, images) are needed, not {a.shape} and {b.shape}"
@@ -98,6 +99,21 @@ def contrast(correct_a: ArrayLike, correct_b: ArrayLike) -> Contrast:
         return Contrast(mean, (-1.0, 1.0), 1.0, "no evidence", None, None, None)
     error, freedom = _standard_error(differences, a.mean(axis=1), b.mean(axis=1))
     return _judge(mean, error, freedom)
+
+
+def _right_or_wrong(values: ArrayLike) -> NDArray[np.bool_]:
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # rows of unequal length
+        raise UsageError(f"not an array of shape (runs, images): {error}") from error
+    if array.dtype == np.bool_:
+        return array
+    if not np.isin(array, (0, 1)).all():
+        raise UsageError(
+            "whether each image was right is needed, true or false, such as predicted == labels, "
+            f"not values such as {array[~np.isin(array, (0, 1))][0]!s}"
+        )
+    return array.astype(np.bool_)
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:

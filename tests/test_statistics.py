@@ -105,6 +105,25 @@ def test_arrays_that_do_not_pair_are_refused(shapes):
         contrast(*(np.zeros(shape) for shape in shapes))
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.tile(np.arange(5), (3, 1)),  # labels
+        np.full((3, 5), np.nan),
+        np.full((3, 5), "True"),
+        np.full((3, 5), None),
+        [[True, False], [True]],
+    ],
+    ids=["labels", "nan", "words", "none", "ragged"],
+)
+def test_what_is_neither_right_nor_wrong_is_refused(values):
+    right = np.ones((3, 5), bool)
+    for pair in ((values, right), (right, values)):
+        with pytest.raises(UsageError):
+            contrast(*pair)
+    assert contrast(right.astype(float), right.tolist()) == contrast(right, right)
+
+
 def test_holm_and_the_mean_interval_give_textbook_values():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     low, high = mean_interval([1.0, 2.0, 3.0])
