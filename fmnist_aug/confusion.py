@@ -14,6 +14,8 @@ from fmnist_aug.errors import DataError, UsageError
 
 MOST_NAMED = 3
 """Pairs that a report is printed with."""
+MAX_CLASSES = 10_000
+"""The most that labels alone can say there are: their table of confusions takes a gigabyte."""
 MAX_COUNT = 1 << 40
 """Images in a cell of the matrix; sums of counts then stay far from the limits of int64."""
 
@@ -118,6 +120,11 @@ class ConfusionReport:
         true, predicted = (_as_indices(values, class_names) for values in (true, predicted))
         if class_names is None:
             largest = max(true.max(initial=-1), predicted.max(initial=-1))
+            if largest >= MAX_CLASSES:
+                raise DataError(
+                    f"the largest label is {largest}, which would make {largest + 1:,} classes; "
+                    "labels are the classes' numbers, 0, 1, 2 …: give other identifiers as text"
+                )
             class_names = [str(label) for label in range(largest + 1)]
         size = len(class_names)
         for values, name in ((true, "y_true"), (predicted, "y_pred")):

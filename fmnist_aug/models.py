@@ -249,7 +249,7 @@ def create_model(
         image_size: height and width of the images in pixels.
 
     Raises:
-        UsageError: an unknown name, or images that are too small for it.
+        UsageError: an unknown name, no classes, or images that are too small for it.
 
     >>> import torch
     >>> create_model("fast-cnn", num_classes=3, in_channels=3)(torch.zeros(2, 3, 28, 28)).shape
@@ -257,6 +257,8 @@ def create_model(
     """
     if name not in MODELS:
         raise UsageError(f"unknown model {name!r}; choose one of {', '.join(MODELS)}")
+    if num_classes < 1:
+        raise UsageError(f"num_classes must be at least 1, not {num_classes}")
     return MODELS[name](num_classes, in_channels, image_size)
 
 

@@ -327,6 +327,12 @@ def test_an_image_that_was_normalised_already_is_refused():
         AugmentedDataset([(torch.full((1, 28, 28), -1.0), 0)], "flip")[0]
 
 
+@pytest.mark.parametrize(("shape", "number"), [((4, 28, 28), 4), ((4, 1, 28, 28), 3)])
+def test_batches_that_do_not_fit_are_refused(shape, number):
+    with pytest.raises(DataError, match=r"images \(N, C, H, W\)"):
+        augment_batch(torch.zeros(shape), get_policy("erasing"), torch.arange(number))
+
+
 def test_unknown_policies_are_refused_by_name():
     with pytest.raises(UsageError, match="buttons"):
         get_policy("button")

@@ -224,6 +224,7 @@ def test_predictions_come_as_labels_names_or_scores():
         ([[1, 0], [0, 1]], [0, 1], None),
         ([0, 1], [[0.2], [0.7]], None),
         ([0, 1], [0, np.inf], None),
+        ([0, 10**9], [0, 1], None),  # an identifier: its table would not fit in any memory
         ([], [], None),
     ],
 )

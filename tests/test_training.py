@@ -75,6 +75,8 @@ def test_models_take_any_size_from_eight_pixels_on(name):
 def test_unknown_models_are_refused():
     with pytest.raises(UsageError, match="fast-cnn"):
         create_model("resnet")
+    with pytest.raises(UsageError, match="num_classes"):
+        create_model("fast-cnn", 0)
 
 
 @pytest.mark.fault(16)

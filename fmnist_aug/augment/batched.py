@@ -31,6 +31,7 @@ from fmnist_aug.augment.random_numbers import (
     uniform,
     uniforms,
 )
+from fmnist_aug.errors import DataError
 
 _NUMBERS = {Flip: 0, Affine: 4, BrightnessContrast: 2, Sharpen: 1, Erase: 4}
 """How many random numbers an image takes, besides the one that says whether it is changed."""
@@ -58,7 +59,15 @@ def augment_batch(
     Returns:
         (N, C, H, W), values 0–255: uint8 if uint8 images were only moved, mirrored or erased;
         else float32, computed values being whole numbers as in uint8 images.
+
+    Raises:
+        DataError: images of another shape, or another number of indices.
     """
+    if images.dim() != 4 or indices.shape != images.shape[:1]:
+        raise DataError(
+            "images (N, C, H, W) and indices (N,) are needed, not "
+            f"{tuple(images.shape)} and {tuple(indices.shape)}"
+        )
     if not policy.operations or not len(images):
         return images
     images = images.contiguous()
