@@ -128,7 +128,7 @@ def test_a_finished_search_trains_nothing_and_another_is_refused(
     first = search_plan(train, SETTINGS, found, path, trials=1, **OPTIONS)
     monkeypatch.setattr(search, "train_model", None)
     assert search_plan(train, SETTINGS, found, path, trials=1, **OPTIONS) == first
-    assert first.policy == train.card.policy, "the first trial is the default plan"
+    assert first.policy == train.card.policy, "the first trial is the plan without a search"
     with pytest.raises(RunFolderError, match="its seed differs"):
         search_plan(train, SETTINGS, found, path, trials=1, seed=1, **OPTIONS)
 

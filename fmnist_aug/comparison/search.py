@@ -41,7 +41,7 @@ SPACE: dict[str, tuple[Any, ...]] = {
     "stop": (0.75, 0.9, 1.0),
 }
 """What is searched through: policy, strength, share of extra draws, and schedule."""
-_DEFAULT = {
+_UNSEARCHED = {
     "strength": 1.0,
     "extra_per_image": EXTRA_PER_IMAGE,
     "share_for_others": SHARE_FOR_OTHERS,
@@ -91,10 +91,10 @@ def search_plan(
     """Try plans on splits of the training images; the best by held-out accuracy.
 
     Optuna's tree-structured Parzen estimator proposes, and a trial whose mean is below the median
-    of the earlier ones is stopped. The first trial is the default plan. Each trial is kept in the
-    study's file, and its proposal depends on the seed and the finished trials alone: a search that
-    was killed goes on to the plan that it would have found. A plan that is proposed again is not
-    trained again.
+    of the earlier ones is stopped. The first trial is the plan as it is without a search. Each trial
+    is kept in the study's file, and its proposal depends on the seed and the finished trials alone:
+    a search that was killed goes on to the plan that it would have found. A plan that is proposed
+    again is not trained again.
 
     Args:
         train: training images; a test split is refused.
@@ -174,7 +174,7 @@ def search_plan(
             # made anew from the number of the trial, so that going on equals never having stopped
             study.sampler = optuna.samplers.TPESampler(seed=1000 * seed + done)
             if not done:
-                study.enqueue_trial({**_DEFAULT, "policy": train.card.policy})
+                study.enqueue_trial({**_UNSEARCHED, "policy": train.card.policy})
             study.optimize(objective, n_trials=1)
             if on_trial:
                 on_trial(_describe(optuna, study, done))
@@ -265,8 +265,8 @@ def _best_plan(optuna: Any, study: Any, found: Probe, pairs: str) -> ConfusionPl
     return dataclasses.replace(
         plan,
         reason=f"{plan.reason}; policy, strength, share and schedule are the best of "
-        f"{len(trials)} trials, with {best.value:.2%} right on held-out training images (the "
-        f"default plan: {trials[0].value:.2%}{_gain(best, trials[0])})",
+        f"{len(trials)} trials, with {best.value:.2%} right on held-out training images (without a "
+        f"search: {trials[0].value:.2%}{_gain(best, trials[0])})",
     )
 
 
@@ -276,11 +276,11 @@ def _accuracies(trial: Any) -> NDArray[np.float64]:
     return np.diff(np.arange(1, len(means) + 1) * means, prepend=0.0)
 
 
-def _gain(best: Any, default: Any) -> str:
+def _gain(best: Any, first: Any) -> str:
     """How far the difference between two trials can be believed, in words."""
-    values, others = (_accuracies(trial) for trial in (best, default))
+    values, others = (_accuracies(trial) for trial in (best, first))
     interval = mean_interval((values - others).tolist())
-    if best.number == default.number or interval is None:
+    if best.number == first.number or interval is None:
         return ""
     low, high = (100 * limit for limit in interval)
     return (
