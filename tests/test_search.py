@@ -76,7 +76,8 @@ def test_a_search_that_was_stopped_goes_on_to_the_same_plan(train, found, tmp_pa
 def test_a_plan_that_is_proposed_again_is_not_trained_again(train, found, tmp_path, monkeypatch):
     one_plan = {name: values[:1] for name, values in SPACE.items()}
     monkeypatch.setattr(search, "SPACE", one_plan | {"policy": ("erasing",), "keep": (0.4, 0.5)})
-    monkeypatch.setattr(search, "_DEFAULT", {name: values[0] for name, values in one_plan.items()})
+    first = {name: values[0] for name, values in one_plan.items()}
+    monkeypatch.setattr(search, "_UNSEARCHED", first)
     seeds, told, train_model = [], [], search.train_model
 
     def count(*arguments, **options):

@@ -91,9 +91,9 @@ def search_plan(
     """Try plans on splits of the training images; the best by held-out accuracy.
 
     Optuna's tree-structured Parzen estimator proposes, and a trial whose mean is below the median
-    of the earlier ones is stopped. The first trial is the plan as it is without a search. Each trial
-    is kept in the study's file, and its proposal depends on the seed and the finished trials alone:
-    a search that was killed goes on to the plan that it would have found. A plan that is proposed
+    of the earlier ones is stopped. The first trial is the plan as it is without a search. Each is
+    kept in the study's file, and its proposal depends on the seed and the finished trials alone: a
+    search that was killed goes on to the plan that it would have found. A plan that is proposed
     again is not trained again.
 
     Args:
