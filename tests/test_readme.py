@@ -1,16 +1,21 @@
 import json
 import re
 import sys
+from collections import defaultdict
 from pathlib import Path
 from statistics import mean
 
 import pytest
+
+from fmnist_aug import create_model
+from fmnist_aug.models import count_parameters
 
 ROOT = Path(__file__).parents[1]
 RESULTS = sorted((ROOT / "examples" / "results").glob("*/results.json"))
 STUDIES = sorted((ROOT / "examples" / "results" / "targeting-study").glob("*/table.md"))
 sys.path.insert(0, str(ROOT / "examples"))
 
+import original_ablation  # noqa: E402
 import readme_tables  # noqa: E402
 
 
@@ -75,6 +80,17 @@ def test_the_readmes_account_of_the_search_is_that_of_its_file():
     assert search["command"] in readme
     low, high = re.findall(r"[-+]\d\.\d\d", search["plan"]["reason"])
     assert f"between {low} and {high} points" in readme
+
+
+def test_the_readmes_rows_of_the_ablation_are_those_of_its_file():
+    path = ROOT / "examples" / "results" / "original_ablation.jsonl"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    _, *runs = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    accuracies, parameters = defaultdict(list), {}
+    for run in sorted(runs, key=lambda run: run["seed"]):
+        accuracies[run["arm"]].append(run["accuracy"])
+        parameters[run["arm"]] = count_parameters(create_model(run["arm"]))
+    assert original_ablation.table(accuracies, parameters) in readme
 
 
 def test_there_are_results_to_check():
