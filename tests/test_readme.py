@@ -93,6 +93,17 @@ def test_the_readmes_rows_of_the_ablation_are_those_of_its_file():
     assert original_ablation.table(accuracies, parameters) in readme
 
 
+def test_the_readmes_time_to_accuracy_is_that_of_its_file():
+    path = ROOT / "examples" / "results" / "time-to-accuracy.jsonl"
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    runs = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for epochs in {run["epochs"] for run in runs}:
+        found = [run for run in runs if run["epochs"] == epochs]
+        accuracy, seconds = (mean(run[key] for run in found) for key in ("accuracy", "seconds"))
+        assert len(found) == 3
+        assert f"{epochs:g} epochs {100 * accuracy:.2f} % in {seconds:.0f} s" in readme
+
+
 def test_there_are_results_to_check():
     assert RESULTS
     assert STUDIES
