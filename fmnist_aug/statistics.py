@@ -108,10 +108,11 @@ def _right_or_wrong(values: ArrayLike) -> NDArray[np.bool_]:
         raise UsageError(f"not an array of shape (runs, images): {error}") from error
     if array.dtype == np.bool_:
         return array
-    if not np.isin(array, (0, 1)).all():
+    neither = array[~np.isin(array, (0, 1))]
+    if neither.size:
         raise UsageError(
             "whether each image was right is needed, true or false, such as predicted == labels, "
-            f"not values such as {array[~np.isin(array, (0, 1))][0]!s}"
+            f"not values such as {neither[0]!s}"
         )
     return array.astype(np.bool_)
 
@@ -169,7 +170,8 @@ def _run_variance(
     freedom = (runs - 1) * total**2 / float((variances**2).sum())
     if runs < 4 or variances.min() <= 0:
         return total, freedom
-    correlation = min(float(np.corrcoef(accuracies_a, accuracies_b)[0, 1]), 1 - 1e-9)
+    # a negative one is credited with nothing, and at −1 or 1 Fisher's z has no value
+    correlation = float(np.corrcoef(accuracies_a, accuracies_b)[0, 1].clip(0, 1 - 1e-9))
     certain = math.tanh(math.atanh(correlation) - 1.96 / (runs - 3) ** 0.5)
     if certain <= 0:
         return total, freedom

@@ -53,6 +53,8 @@ def test_the_readme_tells_of_each_study_what_its_file_says(path):
         for row in rows:
             _, _, points, interval, *_ = (cell.strip() for cell in row.split("|"))
             assert re.search(rf"{re.escape(points)} (points )?\({re.escape(interval)}\)", readme)
+        change = parts[-1].split(": ")[1].split(" (")[0]
+        assert f"errors around the focus {change} against `uniform`" in readme
     else:
         for part in parts:
             assert " ".join(part.split()) in readme

@@ -56,6 +56,13 @@ def test_pairs_of_seeds_that_vary_together_sharpen_the_interval_of_many_runs():
     assert paired.standard_error < 0.7 * unpaired.standard_error
 
 
+def test_runs_that_vary_exactly_against_each_other_are_compared():
+    # four runs of three images, of which as many are right as stands there
+    a, b = (np.arange(3) < np.array(right)[:, None] for right in ([0, 1, 2, 3], [3, 2, 1, 0]))
+    found = contrast(a, b)
+    assert (found.difference, found.verdict) == (0.0, "no evidence")
+
+
 @given(st.integers(0, 2**31), st.integers(1, 5), st.integers(1, 40))
 def test_contrasts_are_antisymmetric_and_consistent(seed, runs, images):
     rng = np.random.default_rng(seed)
