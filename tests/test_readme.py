@@ -7,6 +7,7 @@ from statistics import mean
 
 import pytest
 
+import fmnist_aug
 from fmnist_aug import create_model
 from fmnist_aug.models import count_parameters
 
@@ -17,6 +18,10 @@ sys.path.insert(0, str(ROOT / "examples"))
 
 import original_ablation  # noqa: E402
 import readme_tables  # noqa: E402
+
+
+def test_the_readmes_command_tests_these_sources_and_not_an_installed_copy():
+    assert Path(fmnist_aug.__file__).parent == ROOT / "fmnist_aug"
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.parent.name)

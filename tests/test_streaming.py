@@ -177,9 +177,11 @@ def test_a_picture_that_is_damaged_meanwhile_is_named_in_one_line(folder):
 @pytest.mark.fault(8)
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_a_killed_decoder_is_told_of(both):
+    before = set(multiprocessing.active_children())  # joblib keeps those of earlier tests
     batches = both[1].images.batches([np.arange(50)] * 40)
     next(batches)
-    os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+    decoder = (set(multiprocessing.active_children()) - before).pop()
+    os.kill(decoder.pid, signal.SIGKILL)
     with pytest.raises(DataError, match="was killed, perhaps since memory ran out"):
         list(batches)
 
