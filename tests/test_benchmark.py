@@ -76,5 +76,32 @@ def test_trainings_to_an_accuracy_are_kept_line_by_line_and_not_repeated(tmp_pat
     }
 
 
+def test_the_engine_trains_the_preset_that_a_method_names(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    from benchmarking import accuracy
+
+    asked = []
+
+    class Asked(Exception):
+        pass
+
+    def train(data, settings, base=None, plan=None, **others):
+        if base is None:
+            return  # the warm-up
+        asked.append((settings.model, settings.epochs, base.name, plan.keep))
+        raise Asked
+
+    monkeypatch.setattr(accuracy, "train_model", train)
+    for method in ("fast preset", "strong-cpu preset", "baseline-cnn, engine"):
+        assert method in accuracy.LENGTHS
+        with pytest.raises(Asked):
+            accuracy._engine(method, 3, 0, 160)
+    assert asked == [
+        ("fast-cnn", 3, "flip", 0.5),
+        ("fast-cnn-48", 3, "flip+erasing", 0.5),
+        ("baseline-cnn", 3, "flip", 1.0),
+    ]
+
+
 def test_an_unknown_section_is_refused_by_name():
     assert "no section 'speed'" in run("--only", "speed", code=2).stderr

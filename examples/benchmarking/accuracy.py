@@ -29,6 +29,7 @@ TARGETS = (0.93, 0.94, 0.95)
 FIRST_SEED = 1000
 LENGTHS: dict[str, tuple[float, ...]] = {
     "fast preset": (1, 2, 3, 4, 6, 8, 12, 16, 24),
+    "strong-cpu preset": (4, 8, 14, 40),
     "baseline-cnn, engine": (2, 4, 8, 12, 16, 24),
     "baseline-cnn, plain loop": (2, 4, 8, 12, 16, 24),
     "resnet18, plain loop": (2, 4, 8, 12, 16, 24),
@@ -114,7 +115,7 @@ def _train(method: str, epochs: float, seed: int, limit: int | None) -> Outcome:
 
 
 def _engine(method: str, epochs: float, seed: int, limit: int | None) -> tuple[float, float]:
-    preset = PRESETS["fast" if "fast" in method else "original"]
+    preset = PRESETS["original" if "baseline-cnn" in method else method.removesuffix(" preset")]
     settings = preset.settings
     train, test = (load_dataset("fashion-mnist", split) for split in ("train", "test"))
     if limit is not None:
@@ -125,7 +126,7 @@ def _engine(method: str, epochs: float, seed: int, limit: int | None) -> tuple[f
     trained = train_model(
         train,
         dataclasses.replace(settings, epochs=epochs),
-        base=base_augmentation(train),
+        base=base_augmentation(train, settings.augment),
         plan=ConfusionPlan.empty(train.class_names, keep=preset.keep),
         seed=seed,
     )

@@ -105,7 +105,8 @@ FAST = TrainSettings(
 """Network, rates and batch size were chosen on 10,000 held-out training images of Fashion-MNIST,
 the length by the time that a comparison may take."""
 LIGHT = replace(FAST, epochs=2.5)
-"""Keeps the default comparison within 20 minutes on 2 cores that don't compute bf16."""
+"""For CPUs that don't compute bf16: on two cores of an AMD EPYC the default comparison takes 17
+minutes, on two older ones (2.0 GHz) 29."""
 STRONG_CPU = replace(FAST, model="fast-cnn-48", epochs=40, augment="erasing", ema=0.998)
 """A first guess from what `FAST` taught; to be chosen on held-out training images."""
 STRONG = TrainSettings(
