@@ -58,6 +58,18 @@ def test_the_command_takes_what_is_in_runs_or_what_is_named(tmp_path, monkeypatc
     assert value["left_out"] == {}
 
 
+def test_no_source_or_heading_is_cut_in_a_narrow_terminal(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = CliRunner().invoke(cli, ["leaderboard"]).stdout
+    lines = shown.splitlines()
+    assert max(map(len, lines)) <= 80
+    for heading in ("network", "parameters", "training", "runs; epoch", "source"):
+        assert shown.count(heading) >= 2
+    for entry in make_leaderboard([]).entries:
+        assert any(line.endswith(f"] {entry.source}") for line in lines)
+
+
 @pytest.fixture
 def changed(tmp_path):
     results = json.loads((QUOTED / "results.json").read_text())

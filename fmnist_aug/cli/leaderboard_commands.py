@@ -48,25 +48,36 @@ COMMANDS = (leaderboard,)
 
 
 def _print_entries(dataset: str, entries: list[Entry]) -> None:
+    from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=dataset, title_justify="left")
+    table = Table(title=dataset, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("%", justify="right", no_wrap=True)
-    for name in ("network", "parameters", "training", "time", "runs", "epoch", "source"):
+    table.add_column("network", overflow="fold", min_width=12)
+    table.add_column("parameters", justify="right", no_wrap=True)
+    for name in ("training", "runs; epoch"):
         table.add_column(name, overflow="fold")
+    table.add_column("source", no_wrap=True)
+    sources = list(dict.fromkeys(entry.source for entry in entries))
     for entry in entries:
-        millions = f"{entry.parameters / 1e6:.2f} M" if entry.parameters else "not said"
         cells = (
             f"{100 * entry.accuracy:.2f}",
             entry.model,
-            millions,
-            entry.training,
-            entry.time,
-            entry.runs,
-            entry.epoch,
-            entry.source,
+            f"{entry.parameters / 1e6:.2f} M" if entry.parameters else "not said",
+            _joined(entry.training, entry.time),
+            _joined(entry.runs, entry.epoch),
+            f"[{sources.index(entry.source) + 1}]",
         )
         table.add_row(*(Text(clean(cell)) for cell in cells), style="bold" if entry.ours else "")
     Console().print(table)
+    for number, source in enumerate(sources, 1):  # outside the table, so that no address is cut
+        click.echo(f"[{number}] {clean(source)}")
+    click.echo()
+
+
+def _joined(*parts: str) -> str:
+    from fmnist_aug.leaderboard import NOT_SAID
+
+    return "; ".join(part for part in parts if part not in (NOT_SAID, "–")) or NOT_SAID
