@@ -60,24 +60,26 @@ def _print_entries(dataset: str, entries: list[Entry]) -> None:
     for name in ("training", "runs; epoch"):
         table.add_column(name, overflow="fold")
     table.add_column("source", no_wrap=True)
-    sources = list(dict.fromkeys(entry.source for entry in entries))
+    sources = dict.fromkeys(entry.source for entry in entries)
+    numbers = {source: f"[{number}]" for number, source in enumerate(sources, 1)}
     for entry in entries:
         cells = (
             f"{100 * entry.accuracy:.2f}",
             entry.model,
-            f"{entry.parameters / 1e6:.2f} M" if entry.parameters else "not said",
+            _joined(f"{entry.parameters / 1e6:.2f} M" if entry.parameters else ""),
             _joined(entry.training, entry.time),
             _joined(entry.runs, entry.epoch),
-            f"[{sources.index(entry.source) + 1}]",
+            numbers[entry.source],
         )
         table.add_row(*(Text(clean(cell)) for cell in cells), style="bold" if entry.ours else "")
     Console().print(table)
-    for number, source in enumerate(sources, 1):  # outside the table, so that no address is cut
-        click.echo(f"[{number}] {clean(source)}")
+    for source, number in numbers.items():  # outside the table, so that no address is cut
+        click.echo(f"{number} {clean(source)}")
     click.echo()
 
 
 def _joined(*parts: str) -> str:
+    """What the source says, or that it doesn't."""
     from fmnist_aug.leaderboard import NOT_SAID
 
-    return "; ".join(part for part in parts if part not in (NOT_SAID, "–")) or NOT_SAID
+    return "; ".join(part for part in parts if part not in ("", "–", NOT_SAID)) or NOT_SAID
