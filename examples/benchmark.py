@@ -1,6 +1,6 @@
 """How fast is it, against the loop that people write? A table, and JSON with --out.
 
-Run: python examples/benchmark.py [--only training,augmentation,precision,growth,startup]
+Run: python examples/benchmark.py [--only training,growth]
 Everything is measured in turns in one run, and ratios are taken turn by turn, so that a machine
 that is busy now and idle later does not favour either side. `--only accuracy` measures seconds of
 training to 93, 94 and 95 %; it takes hours, goes on where it was stopped, and can be done in parts:
@@ -20,7 +20,15 @@ from benchmarking.timing import Options, print_section
 from fmnist_aug.comparison.environment import describe_environment
 from fmnist_aug.training import choose_hardware
 
-SECTIONS = ("startup", "augmentation", "precision", "training", "growth", "accuracy")
+SECTIONS = (
+    "startup",
+    "augmentation",
+    "convolution",
+    "precision",
+    "training",
+    "growth",
+    "accuracy",
+)
 BY_DEFAULT = SECTIONS[:-1]
 
 

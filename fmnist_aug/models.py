@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fmnist_aug.errors import UsageError
+from fmnist_aug.winograd import WinogradConv2d
 
 SMALLEST_SIDE = 8
 """The networks halve the image up to three times, so smaller ones would vanish."""
@@ -57,14 +58,14 @@ class BaselineCNN(nn.Module):
         first, second, third = filters
         self.features = nn.Sequential(
             nn.Conv2d(in_channels, first, 3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.BatchNorm2d(first),
-            nn.Conv2d(first, second, 3, padding=1),
-            nn.ReLU(),
+            WinogradConv2d(first, second),
+            nn.ReLU(inplace=True),
             nn.BatchNorm2d(second),
             nn.MaxPool2d(pool),
-            nn.Conv2d(second, third, 3, padding=1),
-            nn.ReLU(),
+            WinogradConv2d(second, third),
+            nn.ReLU(inplace=True),
             nn.BatchNorm2d(third),
             nn.MaxPool2d(pool),
         )

@@ -1,0 +1,118 @@
+"""Convolutions by Winograd's algorithm equal the plain ones."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import fmnist_aug.winograd as winograd
+from fmnist_aug import load_dataset
+from fmnist_aug.models import BaselineCNN
+from fmnist_aug.winograd import FEWEST_CHANNELS, WinogradConv2d, winograd_conv2d
+
+SHAPES = [(3, 2, 3, 7, 9), (2, 3, 1, 8, 8), (1, 1, 1, 1, 1), (5, 4, 2, 13, 4), (1, 2, 2, 28, 28)]
+
+
+def drawn(
+    number: int, channels: int, filters: int, height: int, width: int, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((number, channels, height, width), (filters, channels, 3, 3), (filters,))
+    images, weight, bias = (
+        torch.randn(shape, generator=generator, dtype=dtype).requires_grad_() for shape in shapes
+    )
+    return images, weight, bias
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_it_is_the_convolution(shape):
+    images, weight, bias = drawn(*shape, torch.float64)
+    expected = F.conv2d(images, weight, bias, padding=1)
+    torch.testing.assert_close(winograd_conv2d(images, weight, bias), expected)
+    with torch.no_grad():
+        torch.testing.assert_close(winograd_conv2d(images, weight, bias), expected)
+
+
+@pytest.mark.parametrize("shape", SHAPES[:4])
+def test_its_gradients_are_those_of_its_values(shape):
+    assert torch.autograd.gradcheck(winograd_conv2d, drawn(*shape, torch.float64))
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 100])
+def test_the_parts_of_a_batch_make_the_whole(monkeypatch, at_once):
+    images, weight, bias = drawn(5, 3, 4, 10, 6, torch.float64)
+    gradient = torch.randn(5, 4, 10, 6, dtype=torch.float64)
+    monkeypatch.setattr(winograd, "_at_once", lambda *_: at_once)
+    expected = F.conv2d(images, weight, bias, padding=1)
+    result = winograd_conv2d(images, weight, bias)
+    torch.testing.assert_close(result, expected)
+    for one, other in zip(
+        torch.autograd.grad(result, (images, weight, bias), gradient),
+        torch.autograd.grad(expected, (images, weight, bias), gradient),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.fixture
+def avx2(monkeypatch):
+    """A CPU on which it pays, whatever this one is."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+
+
+def test_the_original_network_learns_the_same_with_it(avx2, monkeypatch):
+    train = load_dataset("fashion-mnist", "train")
+    images = torch.from_numpy(train.images[:32]).permute(0, 3, 1, 2).float() / 255
+    labels = torch.from_numpy(train.labels[:32]).long()
+    torch.manual_seed(0)
+    model = BaselineCNN().to(memory_format=torch.channels_last).eval()
+
+    def loss_and_gradients(images: Tensor) -> list[Tensor]:
+        model.zero_grad()
+        loss = F.cross_entropy(model(images), labels)
+        loss.backward()
+        return [loss.detach(), *(weight.grad.clone() for weight in model.parameters())]
+
+    by_winograd = loss_and_gradients(images)
+    assert all(map(torch.equal, by_winograd, loss_and_gradients(images)))
+    monkeypatch.setattr(WinogradConv2d, "pays", lambda *_: False)
+    model.double()
+    for one, exact in zip(by_winograd, loss_and_gradients(images.double()), strict=True):
+        # an activation at the kink may fall on its other side; plain convolutions err by 5e-4
+        assert (one.double() - exact).norm() <= 1e-3 * exact.norm()
+
+
+def test_it_is_used_where_it_was_measured_to_pay(avx2, monkeypatch):
+    images = torch.zeros(1, FEWEST_CHANNELS, 8, 8)
+    layer = WinogradConv2d(FEWEST_CHANNELS, FEWEST_CHANNELS)
+    assert layer.pays(images)
+    assert not WinogradConv2d(FEWEST_CHANNELS, 32).pays(images)
+    assert not WinogradConv2d(32, FEWEST_CHANNELS).pays(images[:, :32])
+    assert not layer.pays(images.double())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not layer.pays(images)
+        assert layer(images).dtype == torch.bfloat16
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    assert not layer.pays(images)
+
+
+def test_exported_networks_hold_plain_convolutions(avx2):
+    layer = WinogradConv2d(FEWEST_CHANNELS, FEWEST_CHANNELS).eval()
+    images = torch.randn(1, FEWEST_CHANNELS, 8, 8)
+    exported = torch.export.export(layer, (images,))
+    assert torch.ops.aten.conv2d.default in {node.target for node in exported.graph.nodes}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # deprecated, but still there
+        traced = torch.jit.trace(layer, images, check_trace=False)
+    assert "aten::_convolution" in str(traced.inlined_graph)
+
+
+def test_its_parameters_are_those_of_a_plain_convolution():
+    layer, plain = WinogradConv2d(5, 7), nn.Conv2d(5, 7, 3, padding=1)
+    layer.load_state_dict(plain.state_dict())
+    images = torch.randn(2, 5, 9, 9)
+    assert torch.equal(layer(images), plain(images))
