@@ -42,6 +42,9 @@ def test_the_readmes_table_of_speed_is_that_of_its_file():
     for found in benchmark["training"]["comparisons"].values():
         (ratio,) = found["ratios"].values()
         assert f"{ratio['median']:.2f} times" in readme
+    for channels in ("128 to 128 channels, 28 × 28", "128 to 256 channels, 14 × 14"):
+        (ratio,) = benchmark["convolution"]["comparisons"][channels]["ratios"].values()
+        assert f"{ratio['median']:.2f} times" in " ".join(readme.split())
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.parent.name)
