@@ -55,7 +55,8 @@ class WinogradConv2d(nn.Conv2d):
     """A 3×3 convolution that keeps the size; by Winograd's algorithm where that is faster.
 
     Its parameters and its ``state_dict`` are those of ``nn.Conv2d``; its results differ from it in
-    the last digits (about 1e-5 of the largest value).
+    the last digits (about 1e-5 of the largest value). By Winograd's algorithm there are gradients
+    of first order only, and none of ``torch.func``; in double precision it is a plain convolution.
 
     Args:
         in_channels: of the images.
@@ -79,6 +80,8 @@ class WinogradConv2d(nn.Conv2d):
         """
         return (
             images.device.type == "cpu"
+            and images.ndim == 4
+            and len(images) > 0
             and images.dtype == self.weight.dtype == torch.float32
             and min(self.in_channels, self.out_channels) >= FEWEST_CHANNELS
             and torch.backends.cpu.get_cpu_capability() == "AVX2"

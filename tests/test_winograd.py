@@ -93,6 +93,8 @@ def test_it_is_used_where_it_was_measured_to_pay(avx2, monkeypatch):
     assert not WinogradConv2d(FEWEST_CHANNELS, 32).pays(images)
     assert not WinogradConv2d(32, FEWEST_CHANNELS).pays(images[:, :32])
     assert not layer.pays(images.double())
+    assert layer(images[0]).shape == (FEWEST_CHANNELS, 8, 8)
+    assert layer(images[:0]).shape == (0, FEWEST_CHANNELS, 8, 8)
     with torch.autocast("cpu", torch.bfloat16):
         assert not layer.pays(images)
         assert layer(images).dtype == torch.bfloat16
