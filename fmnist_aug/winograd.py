@@ -79,15 +79,15 @@ class WinogradConv2d(nn.Conv2d):
         Measured on CPUs with AVX2 and nothing wider, so it is used on no others.
         """
         return (
-            images.device.type == "cpu"
+            not torch.compiler.is_compiling()
+            and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+            and images.device.type == "cpu"
             and images.ndim == 4
             and len(images) > 0
             and images.dtype == self.weight.dtype == torch.float32
             and min(self.in_channels, self.out_channels) >= FEWEST_CHANNELS
             and torch.backends.cpu.get_cpu_capability() == "AVX2"
             and not torch.is_autocast_enabled("cpu")
-            and not torch.compiler.is_compiling()
-            and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         )
 
 
