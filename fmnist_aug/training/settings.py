@@ -107,6 +107,10 @@ the length by the time that a comparison may take."""
 LIGHT = replace(FAST, epochs=2.5)
 """For CPUs that don't compute bf16: on two cores of an AMD EPYC the default comparison takes 17
 minutes, on two older ones (2.0 GHz) 29."""
+ORIGINAL = replace(FAST, model="baseline-cnn", epochs=4)
+"""The rates of `FAST`, better than SGD's on held-out images with the 200,000-parameter variant too
+(``examples/results/held_out_trials.jsonl``); the length by the hours that a comparison takes on two
+cores without bf16."""
 STRONG_CPU = replace(FAST, model="fast-cnn-48", epochs=40, augment="erasing", ema=0.998)
 """A first guess from what `FAST` taught; to be chosen on held-out training images."""
 STRONG = TrainSettings(
@@ -136,9 +140,8 @@ PRESETS = {
         Preset(
             "original",
             "the original experiment's network at full size",
-            TrainSettings(model="baseline-cnn", epochs=12, batch_size=128, learning_rate=0.05),
-            probe_epochs=4,
-            keep=1.0,
+            ORIGINAL,
+            probe_epochs=1,
         ),
         Preset(
             "strong-cpu",
