@@ -192,13 +192,14 @@ def test_a_killed_comparison_goes_on_to_the_same_results(small, finished, tmp_pa
 
 
 def test_a_measured_precision_is_recorded_and_not_measured_again(small, tmp_path, monkeypatch):
-    answers = iter([Measured(Hardware("cpu", "fp32"), {"fp32": 0.1, "bf16": 0.3})])
+    seconds = {"fp32": 0.1, "bf16": 0.3}
+    answers = iter([Measured(Hardware("cpu", "fp32"), seconds, seconds)])
     monkeypatch.setattr(config, "measure_precision", lambda *_: next(answers))
     options = {**QUICK, "epochs": 0.1, "arms": ["baseline"], "runs": 1, "precision": "measure"}
     found = compare(small, out=tmp_path, **options)
     kept = json.loads((tmp_path / "config.json").read_text())
     assert kept["hardware"] == {"device": "cpu", "precision": "fp32"}
-    assert kept["measured"]["step_seconds"] == {"fp32": 0.1, "bf16": 0.3}
+    assert kept["measured"]["step_seconds"] == seconds
     assert found.results["environment"]["precision"] == "fp32"
     assert compare(small, out=tmp_path, **options).results == found.results
     # the same precision by name is the same comparison

@@ -1,6 +1,7 @@
 import dataclasses
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -272,7 +273,7 @@ def test_measuring_times_each_precision_on_real_steps(slice_of_fashion, monkeypa
     before = torch.get_rng_state()
     small = dataclasses.replace(SHORT, batch_size=16)
     found = measure_precision(slice_of_fashion, small, "cpu", choose_hardware("cpu").precision)
-    assert found.step_seconds.keys() == {"fp32", "bf16"}
+    assert found.trial_seconds.keys() == {"fp32", "bf16"}
     assert min(found.step_seconds.values()) > 0
     assert found.hardware.precision in found.step_seconds
     assert torch.equal(torch.get_rng_state(), before)
@@ -290,6 +291,32 @@ def test_presets_are_complete_and_settings_are_checked():
         TrainSettings(model="fast-cnn", epochs=0)
     assert SHORT.batch_for(10) == 2
     assert SHORT.steps_for(10) == 10
+
+
+def test_a_precision_that_is_hopelessly_slow_is_not_measured_on_whole_batches(
+    slice_of_fashion, monkeypatch
+):
+    trained: list[tuple[str, int]] = []
+
+    def train(dataset, settings, hardware):
+        trained.append((hardware.precision, settings.batch_size))
+        seconds = settings.batch_size * {"fp32": 1, "bf16": 5}[hardware.precision]
+        return types.SimpleNamespace(seconds=seconds, steps=1)
+
+    monkeypatch.setattr(measure, "train_model", train)
+    small = dataclasses.replace(SHORT, batch_size=16)
+    found = measure_precision(slice_of_fashion, small, "cpu", "bf16")
+    assert found.hardware == Hardware("cpu", "fp32")
+    assert found.trial_seconds == {"fp32": 8, "bf16": 40}
+    assert found.step_seconds == {"fp32": 16}
+    assert ("bf16", 16) not in trained
+
+
+def test_precisions_are_measured_on_images_that_are_sorted_by_class(slice_of_fashion, monkeypatch):
+    monkeypatch.setattr(measure, "TURNS", 1)
+    by_class = slice_of_fashion.subset(np.argsort(slice_of_fashion.labels, kind="stable"))
+    small = dataclasses.replace(SHORT, batch_size=4)
+    assert measure_precision(by_class, small, "cpu", "fp32").step_seconds
 
 
 def test_orthogonalised_matrices_have_singular_values_near_one():
