@@ -45,6 +45,12 @@ def test_the_readmes_table_of_speed_is_that_of_its_file():
     for channels in ("128 to 128 channels, 28 × 28", "128 to 256 channels, 14 × 14"):
         (ratio,) = benchmark["convolution"]["comparisons"][channels]["ratios"].values()
         assert f"{ratio['median']:.2f} times" in " ".join(readme.split())
+    baseline, fast = (
+        [ratio["median"] for ratio in found["ratios"].values()]
+        for found in benchmark["precision"]["comparisons"].values()
+    )
+    for first, second in zip(baseline, fast, strict=True):
+        assert f"{first:.2f} and {second:.2f} times as fast" in " ".join(readme.split())
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.parent.name)

@@ -40,10 +40,15 @@ def measure(options: Options) -> dict[str, Any]:
         comparisons[f"{settings.model}, batches of {settings.batch_size}"] = compared(
             in_turns(contenders, options.repeats), ours=ours, unit="images/s"
         )
+    vectors = [
+        name
+        for name, has in torch.cpu.get_capabilities().items()
+        if has is True and name.startswith(("avx", "amx", "neon", "sve"))
+    ]
     return {
         "comparisons": comparisons,
         "notes": [
-            f"auto takes {ours} on this machine ({torch.cpu.get_capabilities()})",
+            f"auto takes {ours} on this machine ({', '.join(sorted(vectors))})",
             f"bf16 where the CPU lacks it: batches of {EMULATED_BATCH}",
         ],
     }
