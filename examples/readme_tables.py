@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from fmnist_aug.report.summary import focus_sentence
+
 
 def accuracy_table(results: dict[str, Any]) -> str:
     """One row a run and the average, in %, then the mislabels around the classes in focus."""
@@ -62,4 +64,4 @@ if __name__ == "__main__":
     if "augmentation" in found:
         print(speed_table(found))
     else:
-        print(accuracy_table(found), *contrast_lines(found), sep="\n")
+        print(accuracy_table(found), *contrast_lines(found), focus_sentence(found), sep="\n")

@@ -102,7 +102,7 @@ def test_the_engine_trains_the_preset_that_a_method_names(monkeypatch):
     assert asked == [
         ("fast-cnn", 3, "flip", 0.5),
         ("fast-cnn-48", 3, "flip+erasing", 0.5),
-        ("baseline-cnn", 3, "flip", 1.0),
+        ("baseline-cnn", 3, "flip", 0.5),
     ]
 
 

@@ -10,6 +10,7 @@ import pytest
 import fmnist_aug
 from fmnist_aug import create_model
 from fmnist_aug.models import count_parameters
+from fmnist_aug.report.summary import focus_sentence
 
 ROOT = Path(__file__).parents[1]
 RESULTS = sorted((ROOT / "examples" / "results").glob("*/results.json"))
@@ -32,6 +33,8 @@ def test_every_figure_of_the_readmes_tables_is_that_of_its_file(path):
     assert " ".join(readme_tables.accuracy_table(results).split()) in readme
     for line in readme_tables.contrast_lines(results):
         assert line in readme
+    if results["preset"] == "original":  # the sentence that its author left open
+        assert focus_sentence(results) in readme
 
 
 def test_the_readmes_table_of_speed_is_that_of_its_file():
