@@ -95,6 +95,7 @@ def main(
         "parameters": count_parameters(trained.classifier.model),
         "train_seconds": round(trained.seconds),
         "cpu_seconds": round(seconds),
+        **dataclasses.asdict(trained.hardware),
     }
     with out.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(line) + "\n")

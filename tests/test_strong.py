@@ -90,7 +90,7 @@ def test_the_average_is_that_of_the_weights_so_far():
             model[0].weight.fill_(step)
             model[1].running_mean.fill_(-step)
             model[1].num_batches_tracked.fill_(step)
-        average.update(model, step)
+        average.update(step)
         decay = min(0.5, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * step
     average.copy_to(model)

@@ -18,12 +18,14 @@ from fmnist_aug.training import (
     TrainSettings,
     choose_hardware,
     default_preset,
+    engine,
     measure,
     measure_precision,
     train_model,
 )
 from fmnist_aug.training.measure import choose_fastest
-from fmnist_aug.training.muon import orthogonalise
+from fmnist_aug.training.muon import Muon, orthogonalise
+from fmnist_aug.training.optimizers import keep_rates_on, set_learning_rates
 from fmnist_aug.training.selection import HardExamples
 from fmnist_aug.training.sgd import SGD
 
@@ -239,6 +241,43 @@ def test_training_on_a_gpu(slice_of_fashion, plan, precision):
     trained = train_model(slice_of_fashion, SHORT, plan=plan, hardware=Hardware("cuda", precision))
     predicted = trained.classifier.predict(slice_of_fashion.images)
     assert (predicted == slice_of_fashion.labels).mean() > 0.5
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_replaying_a_recorded_step_trains_as_the_step_itself_does(
+    slice_of_fashion, plan, monkeypatch
+):
+    gpu = Hardware("cuda", "bf16")
+    replayed = train_model(slice_of_fashion, SHORT, plan=plan, hardware=gpu)
+    monkeypatch.setattr(engine, "ReplayedStep", lambda step: step)
+    one_by_one = train_model(slice_of_fashion, SHORT, plan=plan, hardware=gpu)
+    assert np.allclose(
+        [point[1] for point in replayed.curve], [p[1] for p in one_by_one.curve], atol=0.05
+    )
+    same = replayed.classifier.predict(slice_of_fashion.images)
+    assert (same == one_by_one.classifier.predict(slice_of_fashion.images)).mean() > 0.9
+
+
+@pytest.mark.parametrize("make", [SGD, Muon])
+def test_a_learning_rate_in_a_tensor_moves_the_weights_as_a_number_does(make):
+    """Recorded steps on a GPU read it from there."""
+    gradients = torch.randn(3, 8, 4, 3, 3, generator=torch.Generator().manual_seed(0))
+    results = []
+    for on_device in (False, True):
+        weight = torch.nn.Parameter(torch.ones(8, 4, 3, 3))
+        groups = [{"params": [weight], "weight_decay": 0.1}] if make is SGD else [weight]
+        optimizer = make(groups, lr=0.1, momentum=0.9)
+        optimizer.param_groups[0]["peak"] = 0.1
+        if on_device:
+            keep_rates_on(torch.device("cpu"), [optimizer])
+        for step, gradient in enumerate(gradients):
+            set_learning_rates([optimizer], step / 3, warmup=0.5)
+            weight.grad = gradient
+            optimizer.step()
+        results.append(weight.detach())
+    assert isinstance(optimizer.param_groups[0]["lr"], torch.Tensor)
+    assert not torch.equal(results[0], torch.ones(8, 4, 3, 3))
+    assert torch.allclose(*results, atol=1e-6)
 
 
 def test_the_hardware_is_chosen_by_what_the_cpu_can_do(monkeypatch):

@@ -21,14 +21,15 @@ class WeightAverage:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
-        self.values = {name: value.detach().clone() for name, value in _floats(model).items()}
+        self._newest = _floats(model)  # the tensors themselves: training changes them in place
+        self.values = {name: value.clone() for name, value in self._newest.items()}
 
     @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
+    def update(self, step: int) -> None:
         """Take in the weights after step ``step``, counted from 1."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        for name, value in _floats(model).items():
-            self.values[name].lerp_(value, 1 - decay)
+        averages, newest = list(self.values.values()), list(self._newest.values())
+        torch._foreach_lerp_(averages, newest, 1 - decay)
 
     @torch.no_grad()
     def copy_to(self, model: nn.Module) -> None:

@@ -31,10 +31,14 @@ from fmnist_aug.training.curve import LearningCurve
 from fmnist_aug.training.distributed import Processes
 from fmnist_aug.training.hardware import Hardware, choose_hardware
 from fmnist_aug.training.memory import keep_freed_memory
-from fmnist_aug.training.optimizers import make_optimizers, set_learning_rates
+from fmnist_aug.training.optimizers import keep_rates_on, make_optimizers, set_learning_rates
 from fmnist_aug.training.progress import ProgressReporter, TrainProgress
+from fmnist_aug.training.replay import ReplayedStep, Step
 from fmnist_aug.training.settings import TrainSettings
 from fmnist_aug.training.state import TrainingState, load_state, save_state
+
+_GPU_STATE_SECONDS = 5.0
+"""On a GPU an epoch can take less time than keeping its state: at most so often is it kept."""
 
 
 @dataclass(frozen=True)
@@ -163,16 +167,26 @@ def train_model(
         progress = ProgressReporter(
             on_progress, state.step, steps, batch_size, len(dataset), device
         )
-        started = time.perf_counter() - state.seconds
+        kept = time.perf_counter()
+        started = kept - state.seconds
         model.train()
         network = processes.wrap(model)
+
+        def train_step(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+            weight = processes.weight(len(targets), batch_size)
+            return _train_step(state, network, inputs, targets, weight, settings, hardware)
+
+        step: Step = train_step
+        # a scaler looks at the gradients' values, and processes wait for each other
+        if device.type == "cuda" and processes.count == 1 and not scaler.is_enabled():
+            keep_rates_on(device, optimizers)
+            step = ReplayedStep(train_step)
         for inputs, targets, indices in batches.stream(state.step, steps):
             if state.step % steps_per_epoch == 0:
                 # a resumed run draws the same dropout masks as an unbroken one
                 torch.manual_seed(seed * 1_000_003 + state.step + (processes.rank << 40))
             set_learning_rates(state.optimizers, state.step / steps, settings.warmup)
-            weight = processes.weight(len(targets), batch_size)
-            loss, logits = _train_step(state, network, inputs, targets, weight, settings, hardware)
+            loss, logits = step(inputs, targets)
             labels = batches.labels[indices]
             correct = (logits.argmax(dim=1) == labels).sum()
             if plan.keep < 1:
@@ -186,7 +200,7 @@ def train_model(
             loss, correct = processes.sum(loss) / processes.count, processes.sum(correct)
             state.step += 1
             if average:
-                average.update(model, state.step)
+                average.update(state.step)
             progress.add(loss, correct)
             curve.add(state.step, loss, correct)
             boundary = state.step % steps_per_epoch == 0 or state.step == steps
@@ -198,8 +212,10 @@ def train_model(
                     "--precision fp32"
                 )
             if boundary and state.step < steps and state_path is not None and not processes.rank:
-                state.seconds = time.perf_counter() - started
-                save_state(state_path, state, identity)
+                now = time.perf_counter()
+                if device.type == "cpu" or now - kept > _GPU_STATE_SECONDS:
+                    kept, state.seconds = now, now - started
+                    save_state(state_path, state, identity)
         if average:
             average.copy_to(model)
         seconds = time.perf_counter() - started

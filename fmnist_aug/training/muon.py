@@ -44,15 +44,21 @@ class Muon(Optimizer):
                 direction = weight.grad.add(buffer, alpha=self.momentum)
                 weight.mul_(len(weight) ** 0.5 / (weight.norm() + 1e-7))
                 update = orthogonalise(direction.reshape(len(weight), -1))
-                weight.add_(update.view_as(weight), alpha=-group["lr"])
+                if isinstance(group["lr"], Tensor):
+                    weight.sub_(update.view_as(weight) * group["lr"])
+                else:
+                    weight.add_(update.view_as(weight), alpha=-group["lr"])
 
 
 def orthogonalise(matrix: Tensor) -> Tensor:
     """Approximately the nearest matrix with orthonormal rows (or columns), by Newton–Schulz."""
     a, b, c = _COEFFICIENTS
+    dtype = matrix.dtype
+    if matrix.is_cuda and dtype == torch.float32:
+        matrix = matrix.bfloat16()  # as its author does: enough for a direction
     tall = matrix.shape[0] > matrix.shape[1]
     result: Tensor = (matrix.T if tall else matrix) / (matrix.norm() + 1e-7)
     for _ in range(_ITERATIONS):
         gram = result @ result.T
         result = a * result + (b * gram + c * gram @ gram) @ result
-    return result.T if tall else result
+    return (result.T if tall else result).to(dtype)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from fmnist_aug.training.muon import Muon
 from fmnist_aug.training.settings import TrainSettings
@@ -42,4 +43,15 @@ def set_learning_rates(optimizers: list[Optimizer], done: float, warmup: float) 
     factor = done / warmup if done < warmup else (1 - done) / (1 - warmup)
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * factor
+            rate = group["peak"] * factor
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+
+def keep_rates_on(device: torch.device, optimizers: list[Optimizer]) -> None:
+    """Hold the learning rates in tensors on the device, where a recorded step reads them."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = torch.tensor(group["lr"], device=device)

@@ -85,4 +85,8 @@ class SGD(Optimizer):
             torch._foreach_mul_(buffers, self.momentum)
             torch._foreach_add_(buffers, gradients)
             directions = torch._foreach_add(gradients, buffers, alpha=self.momentum)
-            torch._foreach_add_(weights, directions, alpha=-group["lr"])
+            if isinstance(group["lr"], Tensor):
+                torch._foreach_mul_(directions, group["lr"])
+                torch._foreach_sub_(weights, directions)
+            else:
+                torch._foreach_add_(weights, directions, alpha=-group["lr"])

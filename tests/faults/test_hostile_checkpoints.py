@@ -202,7 +202,7 @@ def trained_state():
     state = fresh_state()
     state.model(torch.ones(4, 3)).sum().backward()
     state.optimizers[0].step()
-    state.average.update(state.model, 1)
+    state.average.update(1)
     state.scaler.load_state_dict({**state.scaler.state_dict(), "scale": 8.0, "_growth_tracker": 3})
     state.step, state.seconds, state.hard.losses[1] = 5, 1.5, 0.25
     return state
