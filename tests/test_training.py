@@ -249,7 +249,7 @@ def test_replaying_a_recorded_step_trains_as_the_step_itself_does(
 ):
     gpu = Hardware("cuda", "bf16")
     replayed = train_model(slice_of_fashion, SHORT, plan=plan, hardware=gpu)
-    monkeypatch.setattr(engine, "ReplayedStep", lambda step: step)
+    monkeypatch.setattr(engine, "ReplayedStep", lambda step, version: step)
     one_by_one = train_model(slice_of_fashion, SHORT, plan=plan, hardware=gpu)
     assert np.allclose(
         [point[1] for point in replayed.curve], [p[1] for p in one_by_one.curve], atol=0.05

@@ -119,26 +119,42 @@ class Batches:
 
         The targets are labels (N,), or probabilities (N, classes) if a policy mixes images.
         """
+        for draws, decoded in self.draws(first, steps):
+            yield self.make(draws, decoded)
+
+    @property
+    def resident(self) -> bool:
+        """Whether all images lie on the device, so that making a batch waits for nothing."""
+        return self.images is not None and self.images.device.type == self.device.type
+
+    def draws(self, first: int, steps: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """What `make` makes the batches ``first`` … ``steps`` − 1 of.
+
+        int64 (3, draws): index, copy number and epoch of each draw; and, if images are streamed,
+        this process's share of the draws' images, decoded.
+        """
         for draws, decoded in self._with_decoded(self._draws(first, steps)):
-            where, copies, epochs = (
-                torch.from_numpy(values).to(self.device, non_blocking=True) for values in draws
-            )
-            chosen = None
-            if len(where) > self.batch_size:
-                chosen = self.hard.choose(where, self.batch_size)
-                where, copies = where[chosen], copies[chosen]
-                epochs = self.hard.visits[where]
-            where, copies, epochs = where[self.share], copies[self.share], epochs[self.share]
-            if decoded is None:
-                originals = self._originals(where)
-            else:
-                rows = torch.arange(len(decoded)) if chosen is None else chosen[self.share]
-                originals = _select(decoded, rows, self.device)
-            images = self._augment(originals, where, copies, epochs)
-            targets = self.labels[where]
-            if self.base.mix or self.targeted.mix:
-                images, targets = self._mix(images, where, copies, epochs)
-            yield self.normalise(images), targets, where
+            yield torch.from_numpy(np.stack(draws)), decoded
+
+    def make(self, draws: Tensor, decoded: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """One batch, as `stream` yields it, of what `draws` yields."""
+        where, copies, epochs = draws.to(self.device, non_blocking=True)
+        chosen = None
+        if len(where) > self.batch_size:
+            chosen = self.hard.choose(where, self.batch_size)
+            where, copies = where[chosen], copies[chosen]
+            epochs = self.hard.visits[where]
+        where, copies, epochs = where[self.share], copies[self.share], epochs[self.share]
+        if decoded is None:
+            originals = self._originals(where)
+        else:
+            rows = torch.arange(len(decoded)) if chosen is None else chosen[self.share]
+            originals = _select(decoded, rows, self.device)
+        images = self._augment(originals, where, copies, epochs)
+        targets = self.labels[where]
+        if self.base.mix or self.targeted.mix:
+            images, targets = self._mix(images, where, copies, epochs)
+        return self.normalise(images), targets, where
 
     def _draws_before(self, step: int) -> int:
         """How many draws the steps before this one have used up."""

@@ -172,21 +172,10 @@ def train_model(
         model.train()
         network = processes.wrap(model)
 
-        def train_step(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        def train_step(draws: Tensor, decoded: Tensor | None) -> tuple[Tensor, Tensor]:
+            inputs, targets, indices = batches.make(draws, decoded)
             weight = processes.weight(len(targets), batch_size)
-            return _train_step(state, network, inputs, targets, weight, settings, hardware)
-
-        step: Step = train_step
-        # a scaler looks at the gradients' values, and processes wait for each other
-        if device.type == "cuda" and processes.count == 1 and not scaler.is_enabled():
-            keep_rates_on(device, optimizers)
-            step = ReplayedStep(train_step)
-        for inputs, targets, indices in batches.stream(state.step, steps):
-            if state.step % steps_per_epoch == 0:
-                # a resumed run draws the same dropout masks as an unbroken one
-                torch.manual_seed(seed * 1_000_003 + state.step + (processes.rank << 40))
-            set_learning_rates(state.optimizers, state.step / steps, settings.warmup)
-            loss, logits = step(inputs, targets)
+            loss, logits = _train_step(state, network, inputs, targets, weight, settings, hardware)
             labels = batches.labels[indices]
             correct = (logits.argmax(dim=1) == labels).sum()
             if plan.keep < 1:
@@ -197,7 +186,20 @@ def train_model(
                 batches.hard.record(
                     *(processes.gather(values, batch_size) for values in (indices, losses))
                 )
-            loss, correct = processes.sum(loss) / processes.count, processes.sum(correct)
+            return processes.sum(loss) / processes.count, processes.sum(correct)
+
+        step: Step = train_step
+        # only what never waits can be recorded: a scaler looks at the gradients' values
+        waits = scaler.is_enabled() or processes.count > 1 or not batches.resident
+        if device.type == "cuda" and not waits:
+            keep_rates_on(device, optimizers)
+            step = ReplayedStep(train_step, lambda: len(refreshed))
+        for draws_of_step, decoded in batches.draws(state.step, steps):
+            if state.step % steps_per_epoch == 0:
+                # a resumed run draws the same dropout masks as an unbroken one
+                torch.manual_seed(seed * 1_000_003 + state.step + (processes.rank << 40))
+            set_learning_rates(state.optimizers, state.step / steps, settings.warmup)
+            loss, correct = step(draws_of_step, decoded)
             state.step += 1
             if average:
                 average.update(state.step)
