@@ -23,6 +23,7 @@ from benchmarking.timing import Options, spread
 from fmnist_aug import ConfusionPlan, load_dataset
 from fmnist_aug.augment import get_policy
 from fmnist_aug.comparison import base_augmentation
+from fmnist_aug.comparison.environment import device_name
 from fmnist_aug.training import PRESETS, choose_hardware, train_model
 
 TARGETS = (0.93, 0.94, 0.95)
@@ -30,6 +31,8 @@ FIRST_SEED = 1000
 LENGTHS: dict[str, tuple[float, ...]] = {
     "fast preset": (1, 2, 3, 4, 6, 8, 12, 16, 24),
     "strong-cpu preset": (4, 8, 14, 40),
+    "fast-gpu preset": (4, 6, 8),
+    "gpu preset": (4, 6, 8),
     "baseline-cnn, engine": (2, 4, 8, 12, 16, 24),
     "baseline-cnn, plain loop": (2, 4, 8, 12, 16, 24),
     "resnet18, plain loop": (2, 4, 8, 12, 16, 24),
@@ -42,7 +45,7 @@ def measure(options: Options) -> dict[str, Any]:
     lengths = {
         name: (options.lengths or values)[: 1 if options.quick else None]
         for name, values in LENGTHS.items()
-        if name in (options.methods or LENGTHS)
+        if name in (options.methods or _methods())
     }
     seeds = range(FIRST_SEED, FIRST_SEED + (1 if options.quick else options.runs))
     wanted = [
@@ -60,6 +63,12 @@ def measure(options: Options) -> dict[str, Any]:
             _append(options, outcome)
             outcomes[method, epochs, seed] = outcome
     return summary([outcomes[key] for key in wanted])
+
+
+def _methods() -> list[str]:
+    """Those that suit this machine."""
+    gpu = choose_hardware().device == "cuda"
+    return [name for name in LENGTHS if gpu or "gpu" not in name]
 
 
 def summary(outcomes: list[Outcome]) -> dict[str, Any]:
@@ -101,6 +110,7 @@ def summary(outcomes: list[Outcome]) -> dict[str, Any]:
 def _train(method: str, epochs: float, seed: int, limit: int | None) -> Outcome:
     train: Callable[..., tuple[float, float]] = _plain if "plain" in method else _engine
     reached, seconds = train(method, epochs, seed, limit)
+    hardware = choose_hardware()
     return {
         "method": method,
         "epochs": epochs,
@@ -110,7 +120,8 @@ def _train(method: str, epochs: float, seed: int, limit: int | None) -> Outcome:
         "seconds": seconds,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        **dataclasses.asdict(choose_hardware()),
+        **dataclasses.asdict(hardware),
+        "device_name": device_name(hardware.device),
     }
 
 

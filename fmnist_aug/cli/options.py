@@ -16,7 +16,17 @@ if TYPE_CHECKING:
 
 Command = Callable[..., Any]
 
-PRESETS = ("smoke", "fast", "light", "original", "strong-cpu", "strong")
+PRESETS = (
+    "smoke",
+    "fast",
+    "light",
+    "original",
+    "gpu",
+    "fast-gpu",
+    "original-gpu",
+    "strong-cpu",
+    "strong",
+)
 MODELS = (
     "baseline-cnn",
     "baseline-cnn-200k",
@@ -101,7 +111,7 @@ def training_options(function: Command) -> Command:
         click.option(
             "--preset",
             type=click.Choice(PRESETS),
-            help="Settings.  [default: fast on GPUs and on CPUs that compute bf16, else light]",
+            help="Settings.  [default: gpu on GPUs, fast on CPUs that compute bf16, else light]",
         ),
         click.option(
             "--model", type=click.Choice(MODELS), help="Network.  [default: the preset's]"

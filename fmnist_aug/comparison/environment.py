@@ -22,7 +22,7 @@ def describe_environment(hardware: Hardware, command: str | None = None) -> dict
         "python": platform.python_version(),
         **{name.replace("-", "_"): _version(name) for name in PACKAGES},
         "device": hardware.device,
-        "device_name": _device_name(hardware.device),
+        "device_name": device_name(hardware.device),
         "precision": hardware.precision,
         "threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),
@@ -39,9 +39,10 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _device_name(device: str) -> str:
+def device_name(device: str) -> str:
+    """The GPU's or the processor's name."""
     if device == "cuda":
-        return torch.cuda.get_device_name()
+        return str(torch.cuda.get_device_name())
     name = torch.cpu.get_capabilities().get("cpu_name")
     return f"{name or platform.machine()} ({torch.backends.cpu.get_cpu_capability()})"
 

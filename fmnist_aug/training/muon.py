@@ -39,15 +39,25 @@ class Muon(Optimizer):
     def step(self) -> None:
         """Do one step with the gradients that are there."""
         for group, buffers in zip(self.param_groups, self.buffers, strict=True):
-            for weight, buffer in zip(group["params"], buffers, strict=True):
-                buffer.mul_(self.momentum).add_(weight.grad)
-                direction = weight.grad.add(buffer, alpha=self.momentum)
-                weight.mul_(len(weight) ** 0.5 / (weight.norm() + 1e-7))
-                update = orthogonalise(direction.reshape(len(weight), -1))
-                if isinstance(group["lr"], Tensor):
-                    weight.sub_(update.view_as(weight) * group["lr"])
-                else:
-                    weight.add_(update.view_as(weight), alpha=-group["lr"])
+            # for all weights at once: on a GPU the calls are what takes time
+            weights = group["params"]
+            gradients = [weight.grad for weight in weights]
+            torch._foreach_mul_(buffers, self.momentum)
+            torch._foreach_add_(buffers, gradients)
+            directions = torch._foreach_add(gradients, buffers, alpha=self.momentum)
+            scales = torch._foreach_norm(weights)
+            torch._foreach_add_(scales, 1e-7)
+            torch._foreach_reciprocal_(scales)
+            torch._foreach_mul_(scales, [len(weight) ** 0.5 for weight in weights])
+            torch._foreach_mul_(weights, scales)
+            self.move(group, [_orthogonal_direction(direction) for direction in directions])
+
+
+def _orthogonal_direction(direction: Tensor) -> Tensor:
+    """The nearest orthogonal matrix in place of a momentum (out, in, …)."""
+    # the order of the columns makes no difference; channels-last weights need no copy in this one
+    rows = direction.movedim(1, -1)
+    return orthogonalise(rows.reshape(len(rows), -1)).view_as(rows).movedim(-1, 1)
 
 
 def orthogonalise(matrix: Tensor) -> Tensor:
@@ -60,5 +70,6 @@ def orthogonalise(matrix: Tensor) -> Tensor:
     result: Tensor = (matrix.T if tall else matrix) / (matrix.norm() + 1e-7)
     for _ in range(_ITERATIONS):
         gram = result @ result.T
-        result = a * result + (b * gram + c * gram @ gram) @ result
+        polynomial = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        result = torch.addmm(result, polynomial, result, beta=a)
     return (result.T if tall else result).to(dtype)

@@ -39,6 +39,14 @@ class Optimizer:
         """Move the weights by their gradients."""
         raise NotImplementedError
 
+    def move(self, group: dict[str, Any], directions: list[Tensor] | tuple[Tensor, ...]) -> None:
+        """Move a group's weights against the directions (overwritten), at its learning rate."""
+        if isinstance(group["lr"], Tensor):
+            torch._foreach_mul_(directions, group["lr"])
+            torch._foreach_sub_(group["params"], directions)
+        else:
+            torch._foreach_add_(group["params"], directions, alpha=-group["lr"])
+
     def state_dict(self) -> dict[str, Tensor]:
         """The momenta, by the number of their weight."""
         flat = [buffer for buffers in self.buffers for buffer in buffers]
@@ -85,8 +93,4 @@ class SGD(Optimizer):
             torch._foreach_mul_(buffers, self.momentum)
             torch._foreach_add_(buffers, gradients)
             directions = torch._foreach_add(gradients, buffers, alpha=self.momentum)
-            if isinstance(group["lr"], Tensor):
-                torch._foreach_mul_(directions, group["lr"])
-                torch._foreach_sub_(weights, directions)
-            else:
-                torch._foreach_add_(weights, directions, alpha=-group["lr"])
+            self.move(group, directions)
