@@ -25,6 +25,7 @@ SECTIONS = (
     "augmentation",
     "convolution",
     "precision",
+    "replay",
     "training",
     "growth",
     "accuracy",

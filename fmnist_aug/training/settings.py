@@ -138,7 +138,9 @@ PRESETS = {
             train_images=3000,
             test_images=1000,
         ),
-        Preset("fast", "the default on CPUs that compute bf16", FAST, probe_epochs=1),
+        Preset(
+            "fast", "the default on CPUs that compute bf16 and on small GPUs", FAST, probe_epochs=1
+        ),
         Preset("light", "the default on other CPUs: fast with fewer epochs", LIGHT, probe_epochs=1),
         Preset(
             "original",
@@ -148,11 +150,16 @@ PRESETS = {
         ),
         Preset(
             "gpu",
-            "the default on GPUs: a wider network, ten seconds a run on a large one",
+            "the default on GPUs that compute bf16: a wider network, about ten seconds a run",
             GPU,
             probe_epochs=1,
         ),
-        Preset("fast-gpu", "fast in larger batches: two seconds a run", FAST_GPU, probe_epochs=1),
+        Preset(
+            "fast-gpu",
+            "fast in larger batches, for large GPUs: seconds a run",
+            FAST_GPU,
+            probe_epochs=1,
+        ),
         Preset(
             "original-gpu",
             "the original experiment's network, trained as long as only a GPU can",
@@ -177,10 +184,9 @@ PRESETS = {
 
 
 def default_preset(hardware: Hardware) -> str:
-    """``gpu`` on GPUs, ``fast`` on CPUs that compute bf16, ``light`` on other CPUs."""
-    if hardware.device != "cpu":
-        return "gpu"
-    return "light" if hardware.precision == "fp32" else "fast"
+    """``light`` on CPUs that don't compute bf16, ``gpu`` on CUDA GPUs that do, else ``fast``."""
+    known = {Hardware("cpu", "fp32"): "light", Hardware("cuda", "bf16"): "gpu"}
+    return known.get(hardware, "fast")
 
 
 def get_preset(name: str) -> Preset:
