@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from fmnist_aug.training import (
 from fmnist_aug.training.measure import choose_fastest
 from fmnist_aug.training.muon import Muon, orthogonalise
 from fmnist_aug.training.optimizers import keep_rates_on, set_learning_rates
+from fmnist_aug.training.replay import ReplayedStep
 from fmnist_aug.training.selection import HardExamples
 from fmnist_aug.training.sgd import SGD
 
@@ -248,13 +250,60 @@ def test_replaying_a_recorded_step_trains_as_the_step_itself_does(
 ):
     gpu = Hardware("cuda", "bf16")
     replayed = train_model(slice_of_fashion, SHORT, plan=plan, hardware=gpu)
-    monkeypatch.setattr(engine, "ReplayedStep", lambda step, version: step)
+    monkeypatch.setattr(engine, "ReplayedStep", lambda step, version, device: step)
     one_by_one = train_model(slice_of_fashion, SHORT, plan=plan, hardware=gpu)
     assert np.allclose(
         [point[1] for point in replayed.curve], [p[1] for p in one_by_one.curve], atol=0.05
     )
     same = replayed.classifier.predict(slice_of_fashion.images)
     assert (same == one_by_one.classifier.predict(slice_of_fashion.images)).mean() > 0.9
+
+
+def test_a_step_is_recorded_once_and_again_when_its_draws_or_its_plan_change(monkeypatch):
+    """With stand-ins for what only a GPU has."""
+    recording, done = [], []
+
+    def step(draws, decoded):
+        if recording:  # a GPU computes nothing while it records
+            recorded.append((draws, step))
+        else:
+            done.append(draws.tolist())
+        return draws.sum(), draws.max()
+
+    class Graph:
+        def replay(self):
+            draws, again = recorded[-1]
+            again(draws, None)
+
+    @contextlib.contextmanager
+    def record(graph, capture_error_mode):
+        recording.append(graph)
+        yield
+        recording.clear()
+
+    recorded = []
+    stream = types.SimpleNamespace(wait_stream=lambda other: None)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", record)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda: stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda _: contextlib.nullcontext())
+    version = ["first plan"]
+    replayed = ReplayedStep(step, lambda: version[0], torch.device("cpu"))
+    given = [torch.arange(9).view(3, 3) + number for number in range(10)]
+    for draws in given[:6]:
+        replayed(draws, None)
+    assert len(recorded) == 1
+    for draws in given[6:]:
+        replayed(draws[:, :2], None)
+    assert len(recorded) == 2, "another number of draws"
+    version[0] = "second plan"
+    for draws in given:
+        replayed(draws[:, :2], None)
+    assert len(recorded) == 3, "another plan"
+    assert done == [draws.tolist() for draws in given[:6]] + [
+        draws[:, :2].tolist() for draws in given[6:] + given
+    ]
 
 
 @pytest.mark.parametrize("make", [SGD, Muon])

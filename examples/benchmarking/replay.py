@@ -25,7 +25,7 @@ def measure(options: Options) -> dict[str, Any]:
         contenders = {
             "replayed": partial(milliseconds, train, settings),
             "one by one": patch(
-                "fmnist_aug.training.engine.ReplayedStep", lambda step, version: step
+                "fmnist_aug.training.engine.ReplayedStep", lambda step, version, device: step
             )(partial(milliseconds, train, settings)),
         }
         comparisons[f"preset {name}, batches of {settings.batch_size}"] = compared(

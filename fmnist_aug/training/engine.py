@@ -193,7 +193,7 @@ def train_model(
         waits = scaler.is_enabled() or processes.count > 1 or not batches.resident
         if device.type == "cuda" and not waits:
             keep_rates_on(device, optimizers)
-            step = ReplayedStep(train_step, lambda: len(refreshed))
+            step = ReplayedStep(train_step, lambda: len(refreshed), device)
         for draws_of_step, decoded in batches.draws(state.step, steps):
             if state.step % steps_per_epoch == 0:
                 # a resumed run draws the same dropout masks as an unbroken one

@@ -29,11 +29,13 @@ class ReplayedStep:
         step: must not wait for the GPU, and is given no streamed images.
         version: of what the step does; when it changes, or the shape of the draws, a step is
             recorded anew.
+        device: the GPU.
     """
 
-    def __init__(self, step: Step, version: Callable[[], Hashable]) -> None:
+    def __init__(self, step: Step, version: Callable[[], Hashable], device: torch.device) -> None:
         self._step = step
         self._version = version
+        self._device = device
         self._recorded: Hashable = None
         self._left = _WARM_UP
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -47,7 +49,7 @@ class ReplayedStep:
             self._left -= 1
             return self._beside(draws, decoded)
         if self._graph is None:
-            self._draws = draws.cuda()
+            self._draws = draws.to(self._device, copy=True)
             graph = torch.cuda.CUDAGraph()
             # other threads, such as one that shows progress, may go on using the GPU
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
