@@ -14,6 +14,7 @@ from fmnist_aug.augment import get_policy
 from fmnist_aug.data import DatasetCard, ImageDataset, stratified_slice
 from fmnist_aug.errors import CheckpointError, DataError, TrainingError, UsageError
 from fmnist_aug.training import (
+    PRESETS,
     Hardware,
     TrainSettings,
     choose_hardware,
@@ -377,7 +378,9 @@ def test_the_default_preset_follows_from_the_machine():
     )
 
 
-def test_settings_are_checked():
+def test_presets_are_complete_and_settings_are_checked():
+    on_gpus = {"gpu", "fast-gpu", "original-gpu"}
+    assert set(PRESETS) == {"smoke", "fast", "light", "original", "strong-cpu", "strong"} | on_gpus
     with pytest.raises(UsageError, match="epochs"):
         TrainSettings(model="fast-cnn", epochs=0)
     assert SHORT.batch_for(10) == 2

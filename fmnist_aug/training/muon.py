@@ -42,9 +42,7 @@ class Muon(Optimizer):
             # for all weights at once: on a GPU the calls are what takes time
             weights = group["params"]
             gradients = [weight.grad for weight in weights]
-            torch._foreach_mul_(buffers, self.momentum)
-            torch._foreach_add_(buffers, gradients)
-            directions = torch._foreach_add(gradients, buffers, alpha=self.momentum)
+            directions = self.nesterov(gradients, buffers)
             scales = torch._foreach_norm(weights)
             torch._foreach_add_(scales, 1e-7)
             torch._foreach_reciprocal_(scales)

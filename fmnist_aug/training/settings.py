@@ -124,8 +124,9 @@ ORIGINAL_GPU = replace(
 """The policy was chosen on held-out images, with the rates and batches of `ORIGINAL`; four times as
 large batches take twice as large a rate."""
 STRONG = replace(GPU, model="wide-resnet-16-8", epochs=120, augment="erasing-mix", ema=0.998)
-"""Network, optimiser and policy were chosen by trainings of 20 seconds on held-out images; the
-recipe is of published parts (Random Erasing, arXiv 1708.04896; CutMix, arXiv 1905.04899)."""
+"""Network and policy were chosen by trainings of some 20 seconds on held-out images, one each; the
+optimiser is that of `FAST`, not compared with SGD here. The parts of the recipe are published
+(Random Erasing, arXiv 1708.04896; CutMix, arXiv 1905.04899)."""
 
 PRESETS = {
     preset.name: preset
@@ -139,7 +140,7 @@ PRESETS = {
             test_images=1000,
         ),
         Preset(
-            "fast", "the default on CPUs that compute bf16 and on small GPUs", FAST, probe_epochs=1
+            "fast", "the default on CPUs that compute bf16 and on other GPUs", FAST, probe_epochs=1
         ),
         Preset("light", "the default on other CPUs: fast with fewer epochs", LIGHT, probe_epochs=1),
         Preset(

@@ -39,6 +39,14 @@ class Optimizer:
         """Move the weights by their gradients."""
         raise NotImplementedError
 
+    def nesterov(
+        self, gradients: list[Tensor] | tuple[Tensor, ...], buffers: list[Tensor]
+    ) -> tuple[Tensor, ...]:
+        """Take gradients into their momenta, and give where both together point."""
+        torch._foreach_mul_(buffers, self.momentum)
+        torch._foreach_add_(buffers, gradients)
+        return torch._foreach_add(gradients, buffers, alpha=self.momentum)
+
     def move(self, group: dict[str, Any], directions: list[Tensor] | tuple[Tensor, ...]) -> None:
         """Move a group's weights against the directions (overwritten), at its learning rate."""
         if isinstance(group["lr"], Tensor):
@@ -90,7 +98,4 @@ class SGD(Optimizer):
             gradients = torch._foreach_add(
                 [weight.grad for weight in weights], weights, alpha=group["weight_decay"]
             )
-            torch._foreach_mul_(buffers, self.momentum)
-            torch._foreach_add_(buffers, gradients)
-            directions = torch._foreach_add(gradients, buffers, alpha=self.momentum)
-            self.move(group, directions)
+            self.move(group, self.nesterov(gradients, buffers))
