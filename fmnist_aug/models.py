@@ -219,6 +219,8 @@ class _WideBlock(nn.Module):
         return kept + added
 
 
+ANY_SIZE = (FastCNN, WideResNet)
+"""Networks whose weights fit images of any size, since they pool the last map as a whole."""
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "baseline-cnn": BaselineCNN,
     "baseline-cnn-200k": partial(BaselineCNN, filters=(32, 32, 64), hidden=56),

@@ -122,10 +122,10 @@ class Stop(Exception):
     "settings",
     [
         SHORT,
-        dataclasses.replace(SHORT, augment="erasing-mix", ema=0.9),
+        dataclasses.replace(SHORT, augment="erasing-mix", ema=0.9, progressive_resizing=0.6),
         TrainSettings(model="baseline-cnn", epochs=2, batch_size=75, learning_rate=0.02),
     ],
-    ids=["muon and hard examples", "mixing and an average", "sgd and dropout"],
+    ids=["muon and hard examples", "mixing, resizing and an average", "sgd and dropout"],
 )
 def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
     slice_of_fashion, plan, tmp_path, settings, monkeypatch
@@ -383,6 +383,8 @@ def test_presets_are_complete_and_settings_are_checked():
     assert set(PRESETS) == {"smoke", "fast", "light", "original", "strong-cpu", "strong"} | on_gpus
     with pytest.raises(UsageError, match="epochs"):
         TrainSettings(model="fast-cnn", epochs=0)
+    with pytest.raises(UsageError, match="less than 1, not 1"):
+        TrainSettings(model="fast-cnn", epochs=1, progressive_resizing=1)
     assert SHORT.batch_for(10) == 2
     assert SHORT.steps_for(10) == 10
 

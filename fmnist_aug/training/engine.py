@@ -23,7 +23,7 @@ from fmnist_aug.augment.policies import Flip, Policy, get_policy, plan_policy
 from fmnist_aug.classifier import CheckpointHeader, Classifier
 from fmnist_aug.data import ImageDataset, blocks, require_training_data
 from fmnist_aug.errors import DataError, TrainingError, UsageError
-from fmnist_aug.models import create_model
+from fmnist_aug.models import ANY_SIZE, create_model
 from fmnist_aug.plan import ConfusionPlan
 from fmnist_aug.training.averaging import WeightAverage
 from fmnist_aug.training.batches import Batches, make_draws
@@ -34,6 +34,7 @@ from fmnist_aug.training.memory import keep_freed_memory
 from fmnist_aug.training.optimizers import keep_rates_on, make_optimizers, set_learning_rates
 from fmnist_aug.training.progress import ProgressReporter, TrainProgress
 from fmnist_aug.training.replay import ReplayedStep, Step
+from fmnist_aug.training.resizing import Resized, resize, size_at
 from fmnist_aug.training.settings import TrainSettings
 from fmnist_aug.training.state import TrainingState, load_state, save_state
 
@@ -127,13 +128,20 @@ def train_model(
             settings.model, dataset.num_classes, dataset.images.shape[3], dataset.image_size
         ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         classifier = Classifier(model, header, hardware.device)
+        small_until = settings.progressive_resizing if isinstance(model, ANY_SIZE) else 0.0
+
+        def size_at_step(step: int) -> tuple[int, int]:
+            return size_at(step / steps, dataset.image_size, small_until)
+
+        # a network that has only met small images would not know large ones
+        as_trained = Resized(model, lambda: size_at_step(max(0, state.step - 1)))
         draws = make_draws(
             dataset,
             plan,
             seed,
             (batch_size if step < all_until else candidates for step in range(steps)),
             refreshed,
-            classifier.predict,
+            Classifier(as_trained, header, hardware.device).predict,
         )
         batches = Batches(
             dataset,
@@ -174,6 +182,7 @@ def train_model(
 
         def train_step(draws: Tensor, decoded: Tensor | None) -> tuple[Tensor, Tensor]:
             inputs, targets, indices = batches.make(draws, decoded)
+            inputs = resize(inputs, size_at_step(state.step))
             weight = processes.weight(len(targets), batch_size)
             loss, logits = _train_step(state, network, inputs, targets, weight, settings, hardware)
             labels = batches.labels[indices]
@@ -193,7 +202,9 @@ def train_model(
         waits = scaler.is_enabled() or processes.count > 1 or not batches.resident
         if device.type == "cuda" and not waits:
             keep_rates_on(device, optimizers)
-            step = ReplayedStep(train_step, lambda: len(refreshed), device)
+            step = ReplayedStep(
+                train_step, lambda: (len(refreshed), size_at_step(state.step)), device
+            )
         for draws_of_step, decoded in batches.draws(state.step, steps):
             if state.step % steps_per_epoch == 0:
                 # a resumed run draws the same dropout masks as an unbroken one

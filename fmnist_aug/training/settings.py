@@ -29,6 +29,9 @@ class TrainSettings:
         label_smoothing: share of the target that is spread over all classes.
         augment: name of the policy that follows the data set's base augmentation, in all arms that
             augment.
+        progressive_resizing: share of the steps that see smaller images: half of them images of
+            half the side, the others of half the pixels. Networks that take images of one size
+            only see them as they are.
         ema: decay of the running average of the weights with which is predicted in the end; 0 for
             the last weights themselves.
         test_time_flip: average the logits of an image and its mirror image, of a network that was
@@ -47,6 +50,7 @@ class TrainSettings:
     warmup: float = 0.2
     label_smoothing: float = 0.1
     augment: str = "none"
+    progressive_resizing: float = 0.0
     ema: float = 0.0
     test_time_flip: bool = True
     test_time_shift: bool = False
@@ -56,6 +60,11 @@ class TrainSettings:
             raise UsageError(f"epochs must be more than 0, not {self.epochs}")
         if self.batch_size < 2:
             raise UsageError(f"the batch size must be at least 2, not {self.batch_size}")
+        if not 0 <= self.progressive_resizing < 1:
+            raise UsageError(
+                "progressive_resizing must be at least 0 and less than 1, not "
+                f"{self.progressive_resizing}"
+            )
         if not 0 <= self.ema < 1:
             raise UsageError(f"ema must lie between 0 and 1, not {self.ema}")
         if not get_policy(self.augment).on_base:
@@ -94,29 +103,30 @@ class Preset:
     keep: float = 0.5
 
 
-FAST = TrainSettings(
+LIGHT = TrainSettings(
     model="fast-cnn",
-    epochs=5,
+    epochs=2.5,
     batch_size=192,
     optimizer="muon",
     learning_rate=0.16,
     muon_learning_rate=0.05,
 )
-"""Network, rates and batch size were chosen on 10,000 held-out training images of Fashion-MNIST,
-the length by the time that a comparison may take."""
-LIGHT = replace(FAST, epochs=2.5)
-"""For CPUs that don't compute bf16: on two cores of an AMD EPYC the default comparison takes 17
-minutes, on two older ones (2.0 GHz) 29."""
-ORIGINAL = replace(FAST, model="baseline-cnn", epochs=4)
-"""The rates of `FAST`, better than SGD's on held-out images with the 200,000-parameter variant too
+"""Network, rates and batch size were chosen on 10,000 held-out training images of Fashion-MNIST.
+The length is for CPUs that don't compute bf16: on two cores of an AMD EPYC the default comparison
+takes 17 minutes, on two older ones (2.0 GHz) 29."""
+FAST = replace(LIGHT, epochs=4, progressive_resizing=0.5)
+"""The resizing was chosen on the same images (``examples/results/held_out_trials.jsonl``), the
+length by the time that a comparison may take on two cores that compute bf16."""
+ORIGINAL = replace(LIGHT, model="baseline-cnn", epochs=4)
+"""The rates of `LIGHT`, better than SGD's on held-out images with the 200,000-parameter variant too
 (``examples/results/held_out_trials.jsonl``); the length by the hours that a comparison takes on two
 cores without bf16."""
 STRONG_CPU = replace(FAST, model="fast-cnn-48", epochs=40, augment="erasing", ema=0.998)
 """A first guess from what `FAST` taught; to be chosen on held-out training images."""
-GPU = replace(FAST, model="deep-cnn-128", epochs=8, batch_size=256, augment="erasing", ema=0.99)
+GPU = replace(LIGHT, model="deep-cnn-128", epochs=8, batch_size=256, augment="erasing", ema=0.99)
 """Tried on held-out images on an H200 (``examples/results/held_out_trials.jsonl``), with the rates
-of `FAST`."""
-FAST_GPU = replace(FAST, epochs=6, batch_size=768, learning_rate=0.48, muon_learning_rate=0.08)
+of `LIGHT`."""
+FAST_GPU = replace(LIGHT, epochs=6, batch_size=768, learning_rate=0.48, muon_learning_rate=0.08)
 """In larger batches, which keep a GPU busy; the rates were tried once, on held-out images."""
 ORIGINAL_GPU = replace(
     FAST_GPU, model="baseline-cnn", epochs=24, learning_rate=0.32, augment="erasing-mix"
@@ -125,7 +135,7 @@ ORIGINAL_GPU = replace(
 large batches take twice as large a rate."""
 STRONG = replace(GPU, model="wide-resnet-16-8", epochs=120, augment="erasing-mix", ema=0.998)
 """Network and policy were chosen by trainings of some 20 seconds on held-out images, one each; the
-optimiser is that of `FAST`, not compared with SGD here. The parts of the recipe are published
+optimiser is that of `LIGHT`, not compared with SGD here. The parts of the recipe are published
 (Random Erasing, arXiv 1708.04896; CutMix, arXiv 1905.04899)."""
 
 PRESETS = {
@@ -134,7 +144,7 @@ PRESETS = {
         Preset(
             "smoke",
             "a first look in about a minute: the whole comparison on a slice of the data",
-            replace(FAST, epochs=2, batch_size=128),
+            replace(LIGHT, epochs=2, batch_size=128),
             probe_epochs=2,
             train_images=3000,
             test_images=1000,
