@@ -28,7 +28,7 @@ class KeptRuns:
     Args:
         path: the file; made with its folder if it isn't there.
         identity: what decides the runs besides arm and seed; the file's first line. A file with
-            another one is refused.
+            another one is refused. None to read a file as it is.
         labels: int64 (images,), the true labels, fewer than 256 classes.
         facts: what each line shall say about where its run came from.
     """
@@ -36,7 +36,7 @@ class KeptRuns:
     def __init__(
         self,
         path: Path,
-        identity: dict[str, Any],
+        identity: dict[str, Any] | None,
         labels: NDArray[np.int64],
         facts: dict[str, Any] | None = None,
     ) -> None:
@@ -44,15 +44,18 @@ class KeptRuns:
         self.labels = labels
         self.facts = facts or {}
         self.runs: dict[tuple[str, int], dict[str, Any]] = {}
+        if identity is None and not path.exists():
+            raise SystemExit(f"{path} is not there")
         path.parent.mkdir(parents=True, exist_ok=True)
         text = path.read_text() if path.exists() else ""
         # a line that was cut when the process was killed has no end, and is done again
         whole = text[: text.rfind("\n") + 1]
         values = [json.loads(line) for line in whole.splitlines()]
+        self.identity: dict[str, Any] = values[0] if values else identity or {}
         if not values:
             path.write_text(json.dumps(identity) + "\n")
             return
-        if values[0] != json.loads(json.dumps(identity)):
+        if identity is not None and values[0] != json.loads(json.dumps(identity)):
             raise SystemExit(f"{path} holds runs of something else; remove it or choose another")
         if whole != text:
             path.write_text(whole)
@@ -82,6 +85,10 @@ class KeptRuns:
             with self.path.open("a") as stream:
                 stream.write(json.dumps(value) + "\n")
             self.runs[arm, seed] = value
+        return self.read(arm, seed)
+
+    def read(self, arm: str, seed: int) -> NDArray[np.int64]:
+        """The predicted labels int64 (images,) of a run that is there."""
         run = self.runs[arm, seed]
         if "predicted" in run:  # as earlier versions kept them
             return _unpack(run["predicted"]).astype(np.int64)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from kept_runs import ArmRuns
+from kept_runs import ArmRuns, KeptRuns
 from numpy.typing import NDArray
 
 from fmnist_aug import ConfusionPlan, ConfusionReport
@@ -204,16 +204,22 @@ def main() -> None:
         check_plan(plan, train)
     else:
         plan = study_plan(config, train, out / "plan.json")
-    base = base_augmentation(train, config.settings.augment)
-    runs = ArmRuns(out / "runs.jsonl", train, test, config.settings, base, plan, config.hardware)
-    seeds = runs.kept.complete_seeds(options.arms) if options.show else config.seeds
+    path = out / "runs.jsonl"
+    seeds: Sequence[int]
+    if options.show:  # whatever the preset has become since, and on any machine
+        kept = KeptRuns(path, None, test.labels)
+        seeds, predict = kept.complete_seeds(options.arms), kept.read
+    else:
+        base = base_augmentation(train, config.settings.augment)
+        runs = ArmRuns(path, train, test, config.settings, base, plan, config.hardware)
+        kept, seeds, predict = runs.kept, config.seeds, runs.predictions
     if not seeds:
         raise SystemExit(f"{out} holds no seed with which all of {options.arms} were trained")
     # seed by seed, so that a study that is stopped early still has pairs
     found: dict[str, list[NDArray[np.int64]]] = {arm: [] for arm in config.arms}
     for seed in seeds:
         for arm in config.arms:
-            predictions = runs.predictions(arm, seed)
+            predictions = predict(arm, seed)
             found[arm].append(predictions)
             if not options.show:
                 accuracy = (predictions == test.labels).mean()
@@ -223,8 +229,8 @@ def main() -> None:
     contrasts = contrast_figures(correct, test.labels, test.class_names)
     focus = train.card.focus or plan.classes
     lines = [
-        f"{train.card.title}, {config.preset}, {config.settings.epochs:g} epochs, {len(seeds)} "
-        f"seed(s) an arm ({_ranges(seeds)}), {len(test)} test images.",
+        f"{train.card.title}, {config.preset}, {kept.identity['settings']['epochs']:g} epochs, "
+        f"{len(seeds)} seed(s) an arm ({_ranges(seeds)}), {len(test)} test images.",
         "",
         *arm_lines(predicted, test.labels, test.class_names, focus),
         "",

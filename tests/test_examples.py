@@ -143,6 +143,11 @@ def test_kept_runs_come_back_whole_and_a_cut_line_is_done_again(tmp_path, monkey
     assert KeptRuns(path, {"a": 1}, labels).complete_seeds(["uniform"]) == [0, 1]
     with pytest.raises(SystemExit, match="something else"):
         KeptRuns(path, {"a": 2}, labels)
+    as_it_is = KeptRuns(path, None, labels)
+    assert as_it_is.identity == {"a": 1}
+    assert (as_it_is.read("uniform", 1) == found[1]).all()
+    with pytest.raises(SystemExit, match="not there"):
+        KeptRuns(tmp_path / "other.jsonl", None, labels)
 
 
 def test_the_study_goes_on_and_shows_what_is_there(tmp_path, monkeypatch, capsys):
