@@ -24,7 +24,7 @@ RUNS = [Run("baseline", seed) for seed in range(4)]
 
 
 def progress(step):
-    return TrainProgress(step, 2, step, 2, 0.5, 1.0, 100.0, 1.0)
+    return TrainProgress(step, 2, step, 2, 0.5, 1.0, 100.0, 1.0, step / 2)
 
 
 def pretend(folder, run, on_progress, *, dies=(), fails=()):

@@ -20,7 +20,8 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*[39][0-7]m")
 
 
 def training(step, steps=100):
-    return TrainProgress(step, steps, step / 50, steps / 50, 0.5 + step / 1000, 1.0, 2000.0, 9.0)
+    epoch, share = step / 50, step / steps
+    return TrainProgress(step, steps, epoch, steps / 50, 0.5 + step / 1000, 1.0, 2000.0, 9.0, share)
 
 
 def events():

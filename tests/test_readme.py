@@ -56,6 +56,17 @@ def test_the_readmes_table_of_speed_is_that_of_its_file():
         assert f"{first:.2f} and {second:.2f} times as fast" in " ".join(readme.split())
 
 
+def test_the_readmes_gain_by_bf16_is_that_of_its_file():
+    path = ROOT / "examples" / "results" / "benchmark-avx512.json"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"examples/results/{path.name}" in readme
+    benchmark = json.loads(path.read_text(encoding="utf-8"))
+    assert benchmark["environment"]["precision"] == "bf16"
+    for found in benchmark["training"]["comparisons"].values():
+        (ratio,) = found["ratios"].values()
+        assert f"{ratio['median']:.2f} times" in readme
+
+
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.parent.name)
 def test_the_readme_tells_of_each_study_what_its_file_says(path):
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
@@ -112,15 +123,21 @@ def test_the_readmes_rows_of_the_ablation_are_those_of_its_file():
     assert original_ablation.table(accuracies, parameters) in readme
 
 
-def test_the_readmes_time_to_accuracy_is_that_of_its_file():
-    path = ROOT / "examples" / "results" / "time-to-accuracy.jsonl"
+@pytest.mark.parametrize("name", ["time-to-accuracy", "time-to-accuracy-bf16"])
+def test_the_readmes_time_to_accuracy_is_that_of_its_file(name):
+    path = ROOT / "examples" / "results" / f"{name}.jsonl"
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    runs = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    for epochs in {run["epochs"] for run in runs}:
-        found = [run for run in runs if run["epochs"] == epochs]
+    assert f"examples/results/{path.name}" in readme
+    groups = defaultdict(list)
+    for run in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
+        groups[run["method"], run["epochs"]].append(run)
+    for (method, epochs), found in groups.items():
         accuracy, seconds = (mean(run[key] for run in found) for key in ("accuracy", "seconds"))
-        assert len(found) == 3
-        assert f"{epochs:g} epochs {100 * accuracy:.2f} % in {seconds:.0f} s" in readme
+        assert [run["seed"] for run in found] == list(range(1000, 1000 + len(found)))
+        assert len(found) >= 3
+        told = f"{epochs:g} epochs {100 * accuracy:.2f} % in {seconds:.0f} s"
+        assert f"`{method.removesuffix(' preset')}`" in readme
+        assert told in readme
 
 
 def test_there_are_results_to_check():

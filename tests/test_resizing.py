@@ -8,7 +8,7 @@ from fmnist_aug import ConfusionPlan, ConfusionReport, load_dataset
 from fmnist_aug.data import stratified_slice
 from fmnist_aug.models import FastCNN
 from fmnist_aug.training import Hardware, TrainSettings, train_model
-from fmnist_aug.training.resizing import resize, size_at
+from fmnist_aug.training.resizing import resize, size_at, work_done
 
 CPU = Hardware("cpu", "fp32")
 SETTINGS = TrainSettings(
@@ -41,6 +41,14 @@ def test_images_grow_from_half_the_side_over_half_the_pixels_to_all_of_them():
     assert size_at(0.0, (40, 64), 0.5) == (20, 32)
     assert size_at(0.0, (12, 28), 0.5) == (8, 14), "the networks take nothing smaller"
     assert size_at(0.0, (28, 28), 0.0) == (28, 28)
+
+
+def test_the_time_that_is_left_goes_by_pixels_not_by_steps():
+    pixels = [np.prod(size_at(step / 20, (28, 28), 0.5)) for step in range(20)]
+    for step in range(21):
+        expected = sum(pixels[:step]) / sum(pixels)
+        assert work_done(step / 20, (28, 28), 0.5) == pytest.approx(expected)
+        assert work_done(step / 20, (28, 28), 0.0) == pytest.approx(step / 20)
 
 
 def test_resizing_keeps_the_brightness_and_averages_over_what_it_drops():

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*
 
 
 def progress(step, loss):
-    return TrainProgress(step, 20, step / 10, 2.0, step / 20, loss, 100.0, 1.0)
+    return TrainProgress(step, 20, step / 10, 2.0, step / 20, loss, 100.0, 1.0, step / 20)
 
 
 def tensorboard_scalars(folder):

@@ -90,8 +90,7 @@ class ProgressDisplay:
         overall, now = self.overall, time.monotonic()
         overall.trainings, overall.finished = event.runs, event.run
         if event.training is not None:
-            share = event.training.step / event.training.steps
-            overall.train(name, share, now, counts=event.stage == "train")
+            overall.train(name, event.training.share, now, counts=event.stage == "train")
         elif event.stage in ("plan", "finished"):
             overall.finish(name, event.run)
         seconds = overall.seconds_left(now)

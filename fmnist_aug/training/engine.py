@@ -34,7 +34,7 @@ from fmnist_aug.training.memory import keep_freed_memory
 from fmnist_aug.training.optimizers import keep_rates_on, make_optimizers, set_learning_rates
 from fmnist_aug.training.progress import ProgressReporter, TrainProgress
 from fmnist_aug.training.replay import ReplayedStep, Step
-from fmnist_aug.training.resizing import Resized, resize, size_at
+from fmnist_aug.training.resizing import Resized, resize, size_at, work_done
 from fmnist_aug.training.settings import TrainSettings
 from fmnist_aug.training.state import TrainingState, load_state, save_state
 
@@ -173,7 +173,13 @@ def train_model(
         }
         load_state(state_path, state, identity)
         progress = ProgressReporter(
-            on_progress, state.step, steps, batch_size, len(dataset), device
+            on_progress,
+            state.step,
+            steps,
+            batch_size,
+            len(dataset),
+            device,
+            lambda step: work_done(step / steps, dataset.image_size, small_until),
         )
         kept = time.perf_counter()
         started = kept - state.seconds

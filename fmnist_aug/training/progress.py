@@ -25,6 +25,7 @@ class TrainProgress:
         loss: mean over the same images.
         images_per_second: since the training began or went on.
         seconds_left: estimate.
+        share: of the work, done: steps on smaller images are less of it.
     """
 
     step: int
@@ -35,10 +36,21 @@ class TrainProgress:
     loss: float
     images_per_second: float
     seconds_left: float
+    share: float
 
 
 class ProgressReporter:
-    """Sums loss and hits on the device and asks for them about twice a second only."""
+    """Sums loss and hits on the device and asks for them about twice a second only.
+
+    Args:
+        callback: is told.
+        first: steps that were done before.
+        steps: steps in all.
+        batch_size: images a step.
+        images: original images.
+        device: where losses and hits are.
+        work: the share of the work that is done after so many steps.
+    """
 
     def __init__(
         self,
@@ -48,6 +60,7 @@ class ProgressReporter:
         batch_size: int,
         images: int,
         device: torch.device,
+        work: Callable[[int], float],
     ) -> None:
         self.callback = callback
         self.first = self.step = first
@@ -55,6 +68,7 @@ class ProgressReporter:
         self.batch_size = batch_size
         self.images = images
         self.device = device
+        self.work = work
         self.total_loss = torch.zeros((), device=device)
         self.started = self.reported = time.perf_counter()
         self._reset()
@@ -76,7 +90,8 @@ class ProgressReporter:
         if self.callback is None or not due:
             return
         self.reported = now
-        seconds_a_step = (now - self.started) / (self.step - self.first)
+        taken = now - self.started
+        share = self.work(self.step)
         self.callback(
             TrainProgress(
                 step=self.step,
@@ -85,8 +100,9 @@ class ProgressReporter:
                 epochs=self.steps * self.batch_size / self.images,
                 accuracy=float(self.correct) / (self.batches * self.batch_size),
                 loss=float(self.loss) / self.batches,
-                images_per_second=self.batch_size / seconds_a_step,
-                seconds_left=seconds_a_step * (self.steps - self.step),
+                images_per_second=self.batch_size * (self.step - self.first) / taken,
+                seconds_left=taken * (1 - share) / (share - self.work(self.first)),
+                share=share,
             )
         )
         self._reset()

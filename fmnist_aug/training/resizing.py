@@ -1,12 +1,14 @@
 """Progressive resizing: the first steps of a training see smaller images, which cost less.
 
 Early on a network learns what small images show as well, and a convolution's work goes with the
-number of pixels (Jeremy Howard's, from fast.ai's entry to DAWNBench in 2018).
+number of pixels (from fast.ai's entry to the DAWNBench competition of 2018).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -31,6 +33,25 @@ def size_at(done: float, image_size: tuple[int, int], until: float) -> tuple[int
     share = _SHARES[int(2 * done / until)]
     height, width = (max(SMALLEST_SIDE, round(side * share)) for side in image_size)
     return height, width
+
+
+def work_done(done: float, image_size: tuple[int, int], until: float) -> float:
+    """Share of a training's work that lies behind it: of the pixels, not of the steps.
+
+    Args:
+        done: share of the training's steps that were taken.
+        image_size: height and width of the images as they are.
+        until: share of the steps that see smaller images.
+    """
+
+    def pixels(upto: float) -> float:
+        return sum(
+            math.prod(size_at(start, image_size, until)) * (min(upto, end) - start)
+            for start, end in pairwise((0.0, until / 2, until, 1.0))
+            if start < upto
+        )
+
+    return pixels(done) / pixels(1.0)
 
 
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:

@@ -168,7 +168,7 @@ PRESETS = {
         ),
         Preset(
             "fast-gpu",
-            "fast in larger batches, for large GPUs: seconds a run",
+            "the network of fast in larger batches, for large GPUs: seconds a run",
             FAST_GPU,
             probe_epochs=1,
         ),
