@@ -423,6 +423,20 @@ def test_orthogonalised_matrices_have_singular_values_near_one():
         assert values.max() < 1.4
 
 
+def test_large_matrices_are_orthogonalised_in_bf16_where_the_cpu_has_it(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    small, large = torch.randn(127, 300, generator=generator), torch.randn(128, 300)
+    found = {}
+    for has in (False, True):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: {"avx512_bf16": has})
+        found[has] = orthogonalise(small), orthogonalise(large)
+    assert torch.equal(found[False][0], found[True][0])
+    exact, rounded = found[False][1], found[True][1]
+    assert rounded.dtype == torch.float32
+    assert torch.equal(rounded, rounded.bfloat16().float())
+    assert 0 < (exact - rounded).norm() / exact.norm() < 0.02
+
+
 def test_sgd_moves_as_torchs_does():
     start = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
     ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))

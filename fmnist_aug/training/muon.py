@@ -12,10 +12,14 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from fmnist_aug.training.hardware import cpu_has_bf16
 from fmnist_aug.training.sgd import Optimizer
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 3
+_FEWEST_ROWS = 128
+"""Of a matrix that a CPU multiplies in bf16, where it can: 192 × 1728 took 4.3 instead of 9.9 ms on
+a core with AVX512-BF16, 48 × 432 longer than in fp32."""
 
 
 class Muon(Optimizer):
@@ -62,7 +66,10 @@ def orthogonalise(matrix: Tensor) -> Tensor:
     """Approximately the nearest matrix with orthonormal rows (or columns), by Newton–Schulz."""
     a, b, c = _COEFFICIENTS
     dtype = matrix.dtype
-    if matrix.is_cuda and dtype == torch.float32:
+    if dtype == torch.float32 and (
+        matrix.is_cuda
+        or (matrix.device.type == "cpu" and min(matrix.shape) >= _FEWEST_ROWS and cpu_has_bf16())
+    ):
         matrix = matrix.bfloat16()  # as its author does: enough for a direction
     tall = matrix.shape[0] > matrix.shape[1]
     result: Tensor = (matrix.T if tall else matrix) / (matrix.norm() + 1e-7)
