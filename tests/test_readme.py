@@ -134,8 +134,8 @@ def test_the_readmes_time_to_accuracy_is_that_of_its_file(name):
     for (method, epochs), found in groups.items():
         accuracy, seconds = (mean(run[key] for run in found) for key in ("accuracy", "seconds"))
         assert [run["seed"] for run in found] == list(range(1000, 1000 + len(found)))
-        assert len(found) >= 3
-        told = f"{epochs:g} epochs {100 * accuracy:.2f} % in {seconds:.0f} s"
+        runs = f"mean of {len(found)}" if len(found) > 1 else "one run"
+        told = f"{epochs:g} epochs {100 * accuracy:.2f} % in {seconds:.0f} s ({runs})"
         assert f"`{method.removesuffix(' preset')}`" in readme
         assert told in readme
 
