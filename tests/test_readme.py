@@ -112,9 +112,11 @@ def test_the_readmes_account_of_the_search_is_that_of_its_file():
     assert f"between {low} and {high} points" in readme
 
 
-def test_the_readmes_rows_of_the_ablation_are_those_of_its_file():
-    path = ROOT / "examples" / "results" / "original_ablation.jsonl"
+@pytest.mark.parametrize("name", ["original_ablation", "original_ablation-sgd"])
+def test_the_readmes_rows_of_the_ablation_are_those_of_its_file(name):
+    path = ROOT / "examples" / "results" / f"{name}.jsonl"
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"examples/results/{path.name}" in readme
     _, *runs = map(json.loads, path.read_text(encoding="utf-8").splitlines())
     accuracies, parameters = defaultdict(list), {}
     for run in sorted(runs, key=lambda run: run["seed"]):
