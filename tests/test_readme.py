@@ -65,6 +65,12 @@ def test_the_readmes_gain_by_bf16_is_that_of_its_file():
     for found in benchmark["training"]["comparisons"].values():
         (ratio,) = found["ratios"].values()
         assert f"{ratio['median']:.2f} times" in readme
+    baseline, fast = (
+        [ratio["median"] for ratio in found["ratios"].values()]
+        for found in benchmark["precision"]["comparisons"].values()
+    )
+    for first, second in zip(baseline, fast, strict=True):
+        assert f"{first:.2f} and {second:.2f} times as fast" in " ".join(readme.split())
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.parent.name)
