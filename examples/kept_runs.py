@@ -44,18 +44,20 @@ class KeptRuns:
         self.labels = labels
         self.facts = facts or {}
         self.runs: dict[tuple[str, int], dict[str, Any]] = {}
-        if identity is None and not path.exists():
-            raise SystemExit(f"{path} is not there")
-        path.parent.mkdir(parents=True, exist_ok=True)
         text = path.read_text() if path.exists() else ""
         # a line that was cut when the process was killed has no end, and is done again
         whole = text[: text.rfind("\n") + 1]
         values = [json.loads(line) for line in whole.splitlines()]
-        self.identity: dict[str, Any] = values[0] if values else identity or {}
+        if identity is None:
+            if not values:
+                raise SystemExit(f"{path} is not there, or holds no runs")
+            identity = values[0]
+        self.identity = identity
         if not values:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(identity) + "\n")
             return
-        if identity is not None and values[0] != json.loads(json.dumps(identity)):
+        if values[0] != json.loads(json.dumps(identity)):
             raise SystemExit(f"{path} holds runs of something else; remove it or choose another")
         if whole != text:
             path.write_text(whole)

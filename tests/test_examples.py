@@ -148,6 +148,10 @@ def test_kept_runs_come_back_whole_and_a_cut_line_is_done_again(tmp_path, monkey
     assert (as_it_is.read("uniform", 1) == found[1]).all()
     with pytest.raises(SystemExit, match="not there"):
         KeptRuns(tmp_path / "other.jsonl", None, labels)
+    (tmp_path / "empty.jsonl").touch()
+    with pytest.raises(SystemExit, match="no runs"):
+        KeptRuns(tmp_path / "empty.jsonl", None, labels)
+    assert not (tmp_path / "empty.jsonl").read_text()
 
 
 def test_the_study_goes_on_and_shows_what_is_there(tmp_path, monkeypatch, capsys):

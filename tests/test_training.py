@@ -425,7 +425,7 @@ def test_orthogonalised_matrices_have_singular_values_near_one():
 
 def test_large_matrices_are_orthogonalised_in_bf16_where_the_cpu_has_it(monkeypatch):
     generator = torch.Generator().manual_seed(0)
-    small, large = torch.randn(127, 300, generator=generator), torch.randn(128, 300)
+    small, large = (torch.randn(rows, 300, generator=generator) for rows in (127, 128))
     found = {}
     for has in (False, True):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: {"avx512_bf16": has})

@@ -21,7 +21,7 @@ def measure(options: Options) -> dict[str, Any]:
     chosen = choose_hardware()
     ours = f"{chosen.precision} channels-last"
     comparisons = {}
-    for preset in (PRESETS["original"], PRESETS["fast"]):
+    for preset in (PRESETS["original"], PRESETS["light"]):
         settings = options.shortened(preset.settings)
         contenders = {
             f"{hardware.precision} {layout}": partial(

@@ -17,11 +17,7 @@ STEPS = {"baseline-cnn": 12, "fast-cnn": 60}
 
 
 def measure(options: Options) -> dict[str, Any]:
-    models = [
-        # both at full size: what smaller images save is no matter of the engine
-        dataclasses.replace(options.shortened(PRESETS[name].settings), progressive_resizing=0.0)
-        for name in ("original", "fast")
-    ]
+    models = [options.shortened(PRESETS[name].settings) for name in ("original", "light")]
     return {
         "comparisons": {
             f"{settings.model}, {POLICY}, batches of {settings.batch_size}": compared(
