@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fmnist_aug.errors import UsageError
+from fmnist_aug.small_maps import SmallMapConv2d
 from fmnist_aug.winograd import WinogradConv2d
 
 SMALLEST_SIDE = 8
@@ -132,7 +133,7 @@ class _ConvBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, pool: bool = False) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
+        self.conv = SmallMapConv2d(in_channels, out_channels)
         self.norm = nn.BatchNorm2d(out_channels)
         self.pool = pool
 

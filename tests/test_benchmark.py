@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from fmnist_aug.training import Hardware
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -77,6 +79,25 @@ def test_trainings_to_an_accuracy_are_kept_line_by_line_and_not_repeated(tmp_pat
         "94% fast preset": None,
         "95% fast preset": None,
     }
+
+
+def test_the_plain_loop_is_said_to_compute_in_fp32_whatever_pays_here(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    from benchmarking import accuracy
+    from benchmarking.timing import Options
+
+    monkeypatch.setattr(accuracy, "choose_hardware", lambda: Hardware("cpu", "bf16"))
+    for way in ("_engine", "_plain"):
+        monkeypatch.setattr(accuracy, way, lambda *_: (0.94, 1.0))
+    methods = ("fast preset", "resnet18, plain loop")
+    options = Options(
+        False, 2, 1, tmp_path / "accuracy.jsonl", methods=methods, lengths=(2.0,), runs=1
+    )
+    accuracy.measure(options)
+    lines = [json.loads(line) for line in options.accuracy_file.read_text().splitlines()]
+    assert {line["method"]: line["precision"] for line in lines} == dict(
+        zip(methods, ("bf16", "fp32"), strict=True)
+    )
 
 
 def test_the_engine_trains_the_preset_that_a_method_names(monkeypatch):

@@ -24,7 +24,7 @@ from fmnist_aug import ConfusionPlan, load_dataset
 from fmnist_aug.augment import get_policy
 from fmnist_aug.comparison import base_augmentation
 from fmnist_aug.comparison.environment import device_name
-from fmnist_aug.training import PRESETS, choose_hardware, train_model
+from fmnist_aug.training import PRESETS, Hardware, choose_hardware, train_model
 
 TARGETS = (0.93, 0.94, 0.95)
 FIRST_SEED = 1000
@@ -108,9 +108,11 @@ def summary(outcomes: list[Outcome]) -> dict[str, Any]:
 
 
 def _train(method: str, epochs: float, seed: int, limit: int | None) -> Outcome:
-    train: Callable[..., tuple[float, float]] = _plain if "plain" in method else _engine
+    plain = "plain" in method
+    train: Callable[..., tuple[float, float]] = _plain if plain else _engine
     reached, seconds = train(method, epochs, seed, limit)
-    hardware = choose_hardware()
+    # the loop that people write knows of no other precision, and stays on the CPU
+    hardware = Hardware("cpu", "fp32") if plain else choose_hardware()
     return {
         "method": method,
         "epochs": epochs,

@@ -1,4 +1,4 @@
-"""What backs the rule of `WinogradConv2d`: both algorithms by number of channels and side."""
+"""What backs the rules of `WinogradConv2d` and `SmallMapConv2d`: each against torch's own way."""
 
 import time
 from collections.abc import Callable
@@ -9,44 +9,64 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarking.timing import Options, compared, in_turns
+from fmnist_aug.small_maps import MOST_PIXELS, small_map_conv2d
 from fmnist_aug.training.memory import keep_freed_memory
 from fmnist_aug.winograd import FEWEST_CHANNELS, winograd_conv2d
 
 CHANNELS = ((32, 32), (64, 64), (96, 96), (128, 128), (128, 256))
 SIDES = (28, 14, 7)
+SMALL_CHANNELS = ((16, 16), (48, 48), (48, 96), (96, 96), (192, 192))
+SMALL_SIDES = (7, 5, 3, 2, 1)
 
 
 def measure(options: Options) -> dict[str, Any]:
     keep_freed_memory()  # as the engine does
     comparisons = {}
-    batch_size = 2 if options.quick else 64
     for channels, filters in CHANNELS:
         for side in SIDES:
-            images = torch.randn(batch_size, channels, side, side)
-            images = images.contiguous(memory_format=torch.channels_last).requires_grad_()
-            weight = torch.randn(filters, channels, 3, 3, requires_grad=True)
+            inputs = drawn(2 if options.quick else 64, channels, filters, side, torch.float32)
             bias = torch.randn(filters, requires_grad=True)
-            contenders = {
-                name: lambda convolve=convolve, inputs=(images, weight, bias): (
-                    batch_size / seconds(convolve, *inputs)
-                )
-                for name, convolve in (("Winograd", winograd_conv2d), ("direct", direct))
-            }
-            comparisons[f"{channels} to {filters} channels, {side} × {side}"] = compared(
-                in_turns(contenders, options.repeats), ours="Winograd", unit="images/s"
+            comparisons[f"{channels} to {filters} channels, {side} × {side}"] = against_direct(
+                "Winograd", winograd_conv2d, (*inputs, bias), options
+            )
+    for channels, filters in SMALL_CHANNELS:
+        for side in SMALL_SIDES:
+            inputs = drawn(2 if options.quick else 192, channels, filters, side, torch.bfloat16)
+            comparisons[f"{channels} to {filters} channels, {side} × {side}, bf16"] = (
+                against_direct("one product", small_map_conv2d, inputs, options)
             )
     capability = torch.backends.cpu.get_cpu_capability()
     return {
         "comparisons": comparisons,
         "notes": [
-            "forward and backward, fp32, channels-last; Winograd is used from "
+            "forward and backward, channels-last, fp32 if nothing is said; Winograd is used from "
             f"{FEWEST_CHANNELS} channels on where the CPU's widest instructions are AVX2 "
-            f"(here {capability})"
+            f"(here {capability}), one product for the weights' gradient in maps of at most "
+            f"{MOST_PIXELS} pixels where it computes bf16"
         ],
     }
 
 
-def direct(images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def drawn(
+    number: int, channels: int, filters: int, side: int, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    images = torch.randn(number, channels, side, side, dtype=dtype)
+    images = images.contiguous(memory_format=torch.channels_last).requires_grad_()
+    weight = torch.randn(filters, channels, 3, 3, dtype=dtype)
+    return images, weight.contiguous(memory_format=torch.channels_last).requires_grad_()
+
+
+def against_direct(
+    name: str, convolve: Callable[..., Tensor], inputs: tuple[Tensor, ...], options: Options
+) -> dict[str, Any]:
+    contenders = {
+        way: lambda convolve=convolve: len(inputs[0]) / seconds(convolve, *inputs)
+        for way, convolve in ((name, convolve), ("direct", direct))
+    }
+    return compared(in_turns(contenders, options.repeats), ours=name, unit="images/s")
+
+
+def direct(images: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.conv2d(images, weight, bias, padding=1)
 
 

@@ -18,6 +18,7 @@ from torchvision import datasets, models
 from fmnist_aug import create_model, load_dataset
 from fmnist_aug.augment import Policy, compose
 from fmnist_aug.data import write_idx_folder
+from fmnist_aug.small_maps import SmallMapConv2d
 from fmnist_aug.winograd import WinogradConv2d
 
 MEAN, STD = 0.2860, 0.3530
@@ -57,7 +58,7 @@ def make_model(name: str) -> nn.Module:
     if name != "resnet18":
         ours = create_model(name)
         for module in ours.modules():
-            if isinstance(module, WinogradConv2d):  # our way of computing it isn't theirs
+            if isinstance(module, WinogradConv2d | SmallMapConv2d):  # our way of computing it isn't theirs
                 module.__class__ = nn.Conv2d
         return ours
     network = models.resnet18(num_classes=10)
