@@ -47,14 +47,15 @@ class SmallMapConv2d(nn.Conv2d):
         Measured in bf16 on CPUs with AVX512-BF16, so it is used nowhere else.
         """
         if (
-            images.device.type != "cpu"
+            # first: who records a network must not meet questions about its images
+            torch.compiler.is_compiling()
+            or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+            or not torch.is_grad_enabled()
+            or images.device.type != "cpu"
             or images.ndim != 4
             or len(images) == 0
             or images.shape[2] * images.shape[3] > MOST_PIXELS
             or self.in_channels < FEWEST_CHANNELS
-            or not torch.is_grad_enabled()
-            or torch.compiler.is_compiling()
-            or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         ):
             return False
         dtype = images.dtype

@@ -58,7 +58,8 @@ def make_model(name: str) -> nn.Module:
     if name != "resnet18":
         ours = create_model(name)
         for module in ours.modules():
-            if isinstance(module, WinogradConv2d | SmallMapConv2d):  # our way of computing it isn't theirs
+            # our ways of computing it aren't theirs
+            if isinstance(module, WinogradConv2d | SmallMapConv2d):
                 module.__class__ = nn.Conv2d
         return ours
     network = models.resnet18(num_classes=10)
