@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fmnist_aug.augment.policies import Flip, Policy, get_policy, plan_policy
-from fmnist_aug.classifier import CheckpointHeader, Classifier
+from fmnist_aug.classifier import CheckpointHeader, Classifier, Normalisation
 from fmnist_aug.data import ImageDataset, blocks, require_training_data
 from fmnist_aug.errors import DataError, TrainingError, UsageError
 from fmnist_aug.models import ANY_SIZE, create_model
@@ -37,6 +37,7 @@ from fmnist_aug.training.replay import ReplayedStep, Step
 from fmnist_aug.training.resizing import Resized, resize, size_at, work_done
 from fmnist_aug.training.settings import TrainSettings
 from fmnist_aug.training.state import TrainingState, load_state, save_state
+from fmnist_aug.training.whitening import first_convolution, whiten
 
 _GPU_STATE_SECONDS = 5.0
 """On a GPU an epoch can take less time than keeping its state: at most so often is it kept."""
@@ -127,6 +128,9 @@ def train_model(
         model = create_model(
             settings.model, dataset.num_classes, dataset.images.shape[3], dataset.image_size
         ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if settings.whitening:
+            normalise = Normalisation(header.mean, header.std, torch.device("cpu"))
+            whiten(first_convolution(model), dataset.images, normalise)
         classifier = Classifier(model, header, hardware.device)
         small_until = settings.progressive_resizing if isinstance(model, ANY_SIZE) else 0.0
 

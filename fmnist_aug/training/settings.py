@@ -29,6 +29,8 @@ class TrainSettings:
         label_smoothing: share of the target that is spread over all classes.
         augment: name of the policy that follows the data set's base augmentation, in all arms that
             augment.
+        whitening: let the first convolution begin with the directions in which small patches of the
+            training images vary, instead of random filters.
         progressive_resizing: share of the steps that see smaller images: half of them images of
             half the side, the others of half the pixels. Networks that take images of one size
             only see them as they are.
@@ -50,6 +52,7 @@ class TrainSettings:
     warmup: float = 0.2
     label_smoothing: float = 0.1
     augment: str = "none"
+    whitening: bool = False
     progressive_resizing: float = 0.0
     ema: float = 0.0
     test_time_flip: bool = True
