@@ -117,14 +117,16 @@ LIGHT = TrainSettings(
 """Network, rates and batch size were chosen on 10,000 held-out training images of Fashion-MNIST.
 The length is for CPUs that don't compute bf16: on two cores of an AMD EPYC the default comparison
 takes 17 minutes, on two older ones (2.0 GHz) 29."""
-FAST = replace(LIGHT, epochs=4, progressive_resizing=0.5)
-"""The resizing was chosen on the same images (``examples/results/held_out_trials.jsonl``), the
-length by the time that a comparison may take on two cores that compute bf16."""
+FAST = replace(LIGHT, epochs=4, progressive_resizing=0.5, whitening=True)
+"""Resizing and whitening were chosen on the same images (``examples/results/held_out_trials.jsonl``),
+the length by the time that a comparison may take on two cores that compute bf16."""
 ORIGINAL = replace(LIGHT, model="baseline-cnn", epochs=4)
 """The rates of `LIGHT`, better than SGD's on held-out images with the 200,000-parameter variant too
 (``examples/results/held_out_trials.jsonl``); the length by the hours that a comparison takes on two
 cores without bf16."""
-STRONG_CPU = replace(FAST, model="deep-cnn-48", epochs=9, augment="erasing", ema=0.995)
+STRONG_CPU = replace(
+    FAST, model="deep-cnn-48", epochs=9, augment="erasing", ema=0.995, whitening=False
+)
 """On held-out images as good as 16 epochs with CutMix and MixUp, and better than 9 epochs on all
 draws (``examples/results/held_out_trials.jsonl``)."""
 GPU = replace(LIGHT, model="deep-cnn-128", epochs=8, batch_size=256, augment="erasing", ema=0.99)
