@@ -11,6 +11,7 @@ from torch import nn
 
 from fmnist_aug import BaselineCNN, ConfusionPlan, create_model, load_classifier, load_dataset
 from fmnist_aug.augment import get_policy
+from fmnist_aug.classifier import Classifier
 from fmnist_aug.data import DatasetCard, ImageDataset, stratified_slice
 from fmnist_aug.errors import CheckpointError, DataError, TrainingError, UsageError
 from fmnist_aug.training import (
@@ -484,6 +485,28 @@ def test_only_a_network_that_was_trained_on_mirrored_images_is_asked_about_them(
         assert trained.classifier.header.views == views
     trained = train_model(slice_of_fashion, short, hardware=CPU)
     assert trained.classifier.header.views == ("identity",)
+
+
+@pytest.mark.parametrize("views", [("identity",), ("identity", "flip")])
+def test_moved_images_are_a_part_of_the_average(trained, slice_of_fashion, views):
+    images = slice_of_fashion.images[:20]
+    around = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+
+    def logits(images, *views):
+        header = dataclasses.replace(trained.classifier.header, views=views)
+        return Classifier(trained.classifier.model, header).predict_logits(images)
+
+    # down, up, right, left
+    moves = [around[:, :-2, 1:-1], around[:, 2:, 1:-1], around[:, 1:-1, :-2], around[:, 1:-1, 2:]]
+    mirrored = [False, True, True, False] if "flip" in views else [False] * 4
+    moved = [
+        logits(each[:, :, ::-1] if mirror else each, "identity")
+        for each, mirror in zip(moves, mirrored, strict=True)
+    ]
+    expected = 0.6 * logits(images, *views) + 0.1 * sum(moved)
+    found = logits(images, *views, "shift")
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert np.abs(found - logits(images, *views)).max() > 1e-3
 
 
 def test_a_checkpoint_predicts_as_the_classifier_did(trained, slice_of_fashion, tmp_path):
