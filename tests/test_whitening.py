@@ -69,8 +69,15 @@ def test_more_filters_than_there_are_directions_stay_random(slice_of_fashion):
     assert torch.equal(convolution.bias, before[1])
 
 
-def test_images_without_any_variation_do_no_harm():
-    assert torch.isfinite(whitened(np.zeros((3, 8, 8, 1), np.uint8) + 7, 16).weight).all()
+@pytest.mark.parametrize(("flat", "directions"), [([7, 7, 7], 0), ([0, 255, 0], 1)])
+def test_directions_in_which_nothing_varies_stay_random(flat, directions):
+    images = np.ones((3, 8, 8, 1), np.uint8) * np.array(flat, np.uint8)[:, None, None, None]
+    convolution = torch.nn.Conv2d(1, 16, 3)
+    before = convolution.weight.detach().clone()
+    whiten(convolution, images, normalisation(images))
+    changed = (convolution.weight != before).flatten(1).any(dim=1).nonzero()[:, 0].tolist()
+    assert changed == [0, 8][: 2 * directions]
+    assert torch.isfinite(convolution.weight).all()
 
 
 def test_only_a_million_pixels_are_looked_at(slice_of_fashion, monkeypatch):

@@ -21,6 +21,9 @@ _PIXELS = 1 << 20
 """Of the images whose patches are looked at: about 1300 images of 28 × 28."""
 _SMALLEST = 0.01
 """Added to the eigenvalues, of normalised images, lest what hardly varies be blown up."""
+_LEAST = 1e-6
+"""Share of the largest eigenvalue below which nothing varies: flat images have such directions, and
+filters for them would see the border alone."""
 
 
 def first_convolution(model: nn.Module) -> nn.Conv2d:
@@ -32,8 +35,8 @@ def first_convolution(model: nn.Module) -> nn.Conv2d:
 def whiten(convolution: nn.Conv2d, images: Images, normalise: Normalisation) -> None:
     """Let the filters of a first convolution begin as whitening ones, and their negatives.
 
-    The largest eigenvalues come first. Filters beyond twice the number of eigenvectors stay as they
-    are, and so does the bias.
+    The largest eigenvalues come first. Filters beyond twice the number of directions in which the
+    patches vary stay as they are, and so does the bias.
 
     Args:
         convolution: the first of a network; its kernel must fit into the images.
@@ -59,6 +62,8 @@ def whiten(convolution: nn.Conv2d, images: Images, normalise: Normalisation) -> 
 def _whitening(covariance: Tensor) -> Tensor:
     """The filters, one a row, the direction of the largest variance first."""
     values, vectors = torch.linalg.eigh(covariance)
+    varies = values > _LEAST * values[-1]
+    values, vectors = values[varies], vectors[:, varies]
     filters: Tensor = (vectors / (values + _SMALLEST).sqrt()).T.flip(0)
     # an eigenvector's sign is nobody's choice, so it is chosen here: its largest entry is positive
     largest = filters.gather(1, filters.abs().argmax(dim=1, keepdim=True))
