@@ -424,6 +424,23 @@ def test_orthogonalised_matrices_have_singular_values_near_one():
         assert values.max() < 1.4
 
 
+def test_orthogonalising_in_the_gram_matrix_is_newton_schulz_on_the_matrix():
+    generator = torch.Generator().manual_seed(0)
+    left, right = (
+        torch.linalg.qr(torch.randn(side, 24, generator=generator, dtype=torch.float64))[0]
+        for side in (24, 100)
+    )
+    matrix = left @ torch.diag(torch.logspace(0, -4, 24, dtype=torch.float64)) @ right.T
+    expected = matrix / matrix.norm()
+    for _ in range(3):  # airbench94_muon.py
+        gram = expected @ expected.T
+        expected = 3.4445 * expected + (-4.7750 * gram + 2.0315 * gram @ gram) @ expected
+    for shaped, told in ((matrix, expected), (matrix.T, expected.T)):
+        torch.testing.assert_close(orthogonalise(shaped), told)
+        found = orthogonalise(shaped.float())
+        assert (found - told).norm() / told.norm() < 1e-5
+
+
 def test_large_matrices_are_orthogonalised_in_bf16_where_the_cpu_has_it(monkeypatch):
     generator = torch.Generator().manual_seed(0)
     small, large = (torch.randn(rows, 300, generator=generator) for rows in (127, 128))
