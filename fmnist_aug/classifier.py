@@ -169,7 +169,7 @@ class Classifier:
         # one each way as it is and one mirrored: all mirrored too would cost more than they add
         for x, y, mirrored in ((1, 0, False), (1, 2, True), (0, 1, True), (2, 1, False)):
             moved = padded[:, :, y : y + height, x : x + width]
-            logits = logits + _SHIFTED * logits_of(moved.flip(3) if mirrors & mirrored else moved)
+            logits = logits + _SHIFTED * logits_of(moved.flip(3) if mirrors and mirrored else moved)
         return logits
 
     def _check(self, images: Images) -> Images:

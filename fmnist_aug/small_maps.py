@@ -3,7 +3,7 @@
 torch computes that gradient tap by tap, and on maps of a few pixels there is little to do for each
 tap: most of the time goes into rearranging. Here the nine neighbours of every pixel are laid side
 by side (cheap, for there are few), and one product over all pixels of the batch does the rest.
-``examples/benchmark.py --only small-maps`` measures where that is faster.
+``examples/benchmark.py --only convolution`` measures where that is faster.
 """
 
 from __future__ import annotations

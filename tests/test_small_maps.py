@@ -113,15 +113,10 @@ def test_a_network_learns_the_same_with_it(bf16):
     ours = FastCNN().to(memory_format=torch.channels_last)
     theirs = copy.deepcopy(ours)
     replaced = 0
-    for module in list(theirs.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, SmallMapConv2d):
-                convolution = nn.Conv2d(
-                    child.in_channels, child.out_channels, 3, padding=1, bias=False
-                )
-                convolution.load_state_dict(child.state_dict())
-                setattr(module, name, convolution.to(memory_format=torch.channels_last))
-                replaced += 1
+    for module in theirs.modules():
+        if isinstance(module, SmallMapConv2d):
+            module.__class__ = nn.Conv2d
+            replaced += 1
     assert replaced == 8
     losses = []
     for model in (ours, theirs):

@@ -29,8 +29,8 @@ def slice_of_fashion() -> ImageDataset:
     return load_dataset("fashion-mnist", "train").subset(np.arange(400))
 
 
-def whitened(images: np.ndarray, filters: int, kernel: int = 3) -> torch.nn.Conv2d:
-    convolution = torch.nn.Conv2d(images.shape[3], filters, kernel, bias=False)
+def whitened(images: np.ndarray, filters: int) -> torch.nn.Conv2d:
+    convolution = torch.nn.Conv2d(images.shape[3], filters, 3, bias=False)
     whiten(convolution, images, normalisation(images))
     return convolution
 
