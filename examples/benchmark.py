@@ -26,6 +26,7 @@ SECTIONS = (
     "convolution",
     "precision",
     "replay",
+    "threads",
     "training",
     "growth",
     "accuracy",

@@ -5,13 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fmnist_aug.training.muon import Muon
+from fmnist_aug.training.muon import Map, Muon
 from fmnist_aug.training.settings import TrainSettings
 from fmnist_aug.training.sgd import SGD, Optimizer
 
 
-def make_optimizers(model: nn.Module, settings: TrainSettings) -> list[Optimizer]:
-    """SGD for all weights, or Muon for the inner convolutions beside it, as the settings say."""
+def make_optimizers(model: nn.Module, settings: TrainSettings, map: Map = map) -> list[Optimizer]:
+    """SGD for all weights, or Muon for the inner convolutions beside it, as the settings say.
+
+    Args:
+        model: the network.
+        settings: of the training.
+        map: how Muon goes through its weights.
+    """
     inner: list[nn.Parameter] = []
     weights: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
@@ -31,7 +37,7 @@ def make_optimizers(model: nn.Module, settings: TrainSettings) -> list[Optimizer
         )
     ]
     if inner:
-        optimizers.append(Muon(inner, lr=settings.muon_learning_rate))
+        optimizers.append(Muon(inner, lr=settings.muon_learning_rate, map=map))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]
