@@ -37,6 +37,7 @@ MODELS = (
     "fast-cnn",
     "fast-cnn-48",
     "deep-cnn-48",
+    "deep-cnn-48-x3",
     "deep-cnn-128",
     "wide-resnet-16-8",
     "wide-resnet-28-10",
