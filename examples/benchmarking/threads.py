@@ -15,7 +15,7 @@ STEPS = {"fast-cnn": 60, "deep-cnn-48": 20}
 
 
 def measure(options: Options) -> dict[str, Any]:
-    models = [PRESETS[name].settings for name in ("light", "strong-cpu")]
+    models = [dataclasses.replace(PRESETS["light"].settings, model=name) for name in STEPS]
     return {
         "comparisons": {
             f"{settings.model}, batches of {settings.batch_size}": compared(
@@ -39,9 +39,7 @@ def train(settings: TrainSettings, crew: int, options: Options) -> float:
     """Images a second with a crew of one or two."""
     steps, batch = 1 if options.quick else STEPS[settings.model], settings.batch_size
     data = load_dataset().subset(np.arange(8 * batch))
-    settings = dataclasses.replace(
-        settings, epochs=steps * batch / len(data), progressive_resizing=0
-    )
+    settings = dataclasses.replace(settings, epochs=steps * batch / len(data))
     with mock.patch.object(engine, "threads_that_pay", return_value=crew):
         trained = train_model(data, settings)
     return trained.images_seen / trained.seconds
