@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -156,52 +155,6 @@ class _Residual(nn.Module):
         return images + added
 
 
-class Committee(nn.Module):
-    """Several networks like `FastCNN`, of which each learns from its own part of every batch.
-
-    In training it gives each image the logits of the one member that sees it, so that each is
-    trained for itself, as it would be in batches of that size; in evaluation the mean of the logits
-    of all. Batches of fewer than two images a member are seen by all of them.
-
-    Args:
-        num_classes: number of logits.
-        in_channels: 1 for grey, 3 for colour.
-        image_size: height and width in pixels, at least 8; any size fits the same weights.
-        members: how many there are.
-        width: as of `FastCNN`, and so the rest.
-        stem: as of `FastCNN`.
-        residuals: as of `FastCNN`.
-    """
-
-    def __init__(
-        self,
-        num_classes: int = 10,
-        in_channels: int = 1,
-        image_size: tuple[int, int] = (28, 28),
-        members: int = 3,
-        width: int = 24,
-        stem: int = 16,
-        residuals: tuple[int, int, int] = (0, 1, 1),
-    ) -> None:
-        super().__init__()
-        self.members = nn.ModuleList(
-            FastCNN(num_classes, in_channels, image_size, width, stem, residuals)
-            for _ in range(members)
-        )
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, num_classes) of images (N, C, H, W)."""
-        count = len(self.members)
-        if not self.training or len(images) < 2 * count:
-            return torch.stack([member(images) for member in self.members]).mean(dim=0)
-        parts = images.tensor_split(count)
-        logits = torch.cat([member(part) for member, part in zip(self.members, parts, strict=True)])
-        if logits.requires_grad:
-            # the mean loss of the whole batch counts each image only so little
-            logits.register_hook(lambda gradient: gradient * count)  # type: ignore[no-untyped-call]
-        return logits
-
-
 class WideResNet(nn.Module):
     """A wide residual network (Zagoruyko and Komodakis, arXiv 1605.07146), for GPUs.
 
@@ -267,7 +220,7 @@ class _WideBlock(nn.Module):
         return kept + added
 
 
-ANY_SIZE = (FastCNN, Committee, WideResNet)
+ANY_SIZE = (FastCNN, WideResNet)
 """Networks whose weights fit images of any size, since they pool the last map as a whole."""
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "baseline-cnn": BaselineCNN,
@@ -279,7 +232,6 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "fast-cnn": FastCNN,
     "fast-cnn-48": partial(FastCNN, width=48, stem=24),
     "deep-cnn-48": partial(FastCNN, width=48, stem=24, residuals=(1, 2, 2)),
-    "deep-cnn-48-x3": partial(Committee, members=3, width=48, stem=24, residuals=(1, 2, 2)),
     "deep-cnn-128": partial(FastCNN, width=128, stem=64, residuals=(1, 2, 2)),
     "wide-resnet-16-8": partial(WideResNet, depth=16, width=8),
     "wide-resnet-28-10": partial(WideResNet, depth=28, width=10),

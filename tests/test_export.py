@@ -1,3 +1,4 @@
+import dataclasses
 import importlib.util
 import json
 
@@ -20,7 +21,7 @@ from fmnist_aug.training import get_preset, train_model
 @pytest.fixture(scope="module")
 def trained():
     data = load_dataset("fashion-mnist", "train").subset(np.arange(600))
-    settings = get_preset("fast").settings
+    settings = dataclasses.replace(get_preset("fast").settings, test_time_shift=True)
     return train_model(data, settings, base=get_policy("flip")).classifier
 
 

@@ -24,7 +24,6 @@ PRESETS = (
     "gpu",
     "fast-gpu",
     "original-gpu",
-    "medium-cpu",
     "strong-cpu",
     "strong",
 )
@@ -38,7 +37,6 @@ MODELS = (
     "fast-cnn",
     "fast-cnn-48",
     "deep-cnn-48",
-    "deep-cnn-48-x3",
     "deep-cnn-128",
     "wide-resnet-16-8",
     "wide-resnet-28-10",
