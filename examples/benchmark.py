@@ -26,7 +26,6 @@ SECTIONS = (
     "convolution",
     "precision",
     "replay",
-    "threads",
     "training",
     "growth",
     "accuracy",

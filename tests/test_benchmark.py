@@ -24,24 +24,16 @@ def run(*arguments, code=0):
 
 def test_quick_sections_give_figures_and_ratios_with_their_spread(tmp_path):
     out = tmp_path / "figures.json"
-    printed = run(
-        "--only", "startup,augmentation,convolution,threads,training", "--out", out
-    ).stdout
+    printed = run("--only", "startup,augmentation,convolution,training", "--out", out).stdout
     results = json.loads(out.read_text())
     assert "Options" not in printed
     assert {"torch", "device_name", "threads", "commit"} <= results["environment"].keys()
     training = results["training"]["comparisons"]
     assert [name.split(",")[0] for name in training] == ["baseline-cnn", "fast-cnn"]
-    threads = results["threads"]["comparisons"]
     convolution = results["convolution"]["comparisons"]
     assert "128 to 256 channels, 14 × 14" in convolution
     augmentation = results["augmentation"]["comparisons"]
-    for comparison in (
-        *training.values(),
-        *threads.values(),
-        *convolution.values(),
-        *augmentation.values(),
-    ):
+    for comparison in (*training.values(), *convolution.values(), *augmentation.values()):
         for figure in (*comparison["figures"].values(), *comparison["ratios"].values()):
             low, high = figure["quartiles"]
             assert 0 < low <= figure["median"] <= high

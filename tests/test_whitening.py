@@ -107,8 +107,8 @@ def test_a_training_begins_with_it_if_the_settings_say_so(slice_of_fashion, monk
     monkeypatch.setattr(
         engine,
         "make_optimizers",
-        lambda model, *rest: (
-            begun.append(first_convolution(model).weight.detach().clone()) or begin(model, *rest)
+        lambda model, settings: (
+            begun.append(first_convolution(model).weight.detach().clone()) or begin(model, settings)
         ),
     )
     settings = TrainSettings(model="fast-cnn", epochs=0.1, batch_size=32)

@@ -29,8 +29,6 @@ _log = logging.getLogger(__name__)
 _Drawn = tuple[NDArray[np.int64], ...]
 _TARGETED_SEED = 1 << 32
 """Added to the seed for the targeted policy, so that its draws don't repeat the base policy's."""
-Chosen: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Of each draw of a batch: index, copy number, epoch, and its row among the decoded images."""
 Draws: TypeAlias = AugmentationSampler | RefreshedDraws
 
 
@@ -122,7 +120,7 @@ class Batches:
         The targets are labels (N,), or probabilities (N, classes) if a policy mixes images.
         """
         for draws, decoded in self.draws(first, steps):
-            yield self.make(self.choose(draws), decoded)
+            yield self.make(draws, decoded)
 
     @property
     def resident(self) -> bool:
@@ -130,7 +128,7 @@ class Batches:
         return self.images is not None and self.images.device.type == self.device.type
 
     def draws(self, first: int, steps: int) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """What `choose` takes for the batches ``first`` … ``steps`` − 1.
+        """What `make` makes the batches ``first`` … ``steps`` − 1 of.
 
         int64 (3, draws): index, copy number and epoch of each draw; and, if images are streamed,
         this process's share of the draws' images, decoded.
@@ -138,29 +136,19 @@ class Batches:
         for draws, decoded in self._with_decoded(self._draws(first, steps)):
             yield torch.from_numpy(np.stack(draws)), decoded
 
-    def choose(self, draws: Tensor) -> Chosen:
-        """This process's share of a batch of what `draws` yields: of more draws, of the hardest."""
+    def make(self, draws: Tensor, decoded: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """One batch, as `stream` yields it, of what `draws` yields."""
         where, copies, epochs = draws.to(self.device, non_blocking=True)
-        if len(where) <= self.batch_size:
-            where, copies, epochs = where[self.share], copies[self.share], epochs[self.share]
-            return where, copies, epochs, torch.arange(len(where))
-        rows = self.hard.choose(where, self.batch_size)[self.share]
-        return where[rows], copies[rows], self.hard.visits[where[rows]], rows
-
-    def make(
-        self, chosen: Chosen, decoded: Tensor | None, part: slice = slice(None)
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """One batch, as `stream` yields it, or a part of it.
-
-        Args:
-            chosen: as `choose` gives it.
-            decoded: as `draws` yields it.
-            part: of the batch. Several parts can be made at once, in several threads.
-        """
-        where, copies, epochs, rows = (values[part] for values in chosen)
+        chosen = None
+        if len(where) > self.batch_size:
+            chosen = self.hard.choose(where, self.batch_size)
+            where, copies = where[chosen], copies[chosen]
+            epochs = self.hard.visits[where]
+        where, copies, epochs = where[self.share], copies[self.share], epochs[self.share]
         if decoded is None:
             originals = self._originals(where)
         else:
+            rows = torch.arange(len(decoded)) if chosen is None else chosen[self.share]
             originals = _select(decoded, rows, self.device)
         images = self._augment(originals, where, copies, epochs)
         targets = self.labels[where]

@@ -9,7 +9,6 @@ resumed run equals an unbroken one.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -38,7 +37,6 @@ from fmnist_aug.training.replay import ReplayedStep, Step
 from fmnist_aug.training.resizing import Resized, resize, size_at, work_done
 from fmnist_aug.training.settings import TrainSettings
 from fmnist_aug.training.state import TrainingState, load_state, save_state
-from fmnist_aug.training.threads import Copies, gather_crew, threads_that_pay
 from fmnist_aug.training.whitening import first_convolution, whiten
 
 _GPU_STATE_SECONDS = 5.0
@@ -125,9 +123,7 @@ def train_model(
     candidates = round(batch_size / plan.keep)
     targeted = plan_policy(plan)
     refreshed: list[ConfusionPlan] = []
-    with contextlib.ExitStack() as stack:
-        # initial weights and dropout draw from torch's global generator
-        stack.enter_context(torch.random.fork_rng())
+    with torch.random.fork_rng():  # initial weights and dropout draw from torch's global generator
         torch.manual_seed(seed)
         model = create_model(
             settings.model, dataset.num_classes, dataset.images.shape[3], dataset.image_size
@@ -165,11 +161,7 @@ def train_model(
         )
         curve = LearningCurve(steps, batch_size, len(dataset), device)
         average = WeightAverage(model, settings.ema) if settings.ema else None
-        shared = device.type == "cpu" and processes.count == 1 and batches.resident
-        crew = stack.enter_context(
-            gather_crew(threads_that_pay(model, batch_size) if shared else 1)
-        )
-        optimizers = make_optimizers(model, settings, crew.map)
+        optimizers = make_optimizers(model, settings)
         # without effect but for fp16, whose small gradients would vanish
         scaler = torch.amp.GradScaler(hardware.device, enabled=hardware.precision == "fp16")
         state = TrainingState(
@@ -196,43 +188,24 @@ def train_model(
         kept = time.perf_counter()
         started = kept - state.seconds
         model.train()
-        copies = Copies(model, crew.count)
-        networks = [processes.wrap(each) for each in copies.models]
+        network = processes.wrap(model)
 
         def train_step(draws: Tensor, decoded: Tensor | None) -> tuple[Tensor, Tensor]:
-            chosen = batches.choose(draws)
-            size = size_at_step(state.step)
-
-            def learn(rank: int) -> _Learnt:
-                inputs, targets, indices = batches.make(
-                    chosen, decoded, slice(rank, None, crew.count)
-                )
-                inputs = resize(inputs, size)
-                weight = processes.weight(len(targets), batch_size)
-                loss, logits = _add_gradients(
-                    state, networks[rank], inputs, targets, weight, settings, hardware
-                )
-                labels = batches.labels[indices]
-                correct = (logits.argmax(dim=1) == labels).sum()
+            inputs, targets, indices = batches.make(draws, decoded)
+            inputs = resize(inputs, size_at_step(state.step))
+            weight = processes.weight(len(targets), batch_size)
+            loss, logits = _train_step(state, network, inputs, targets, weight, settings, hardware)
+            labels = batches.labels[indices]
+            correct = (logits.argmax(dim=1) == labels).sum()
+            if plan.keep < 1:
                 losses = F.cross_entropy(logits, labels, reduction="none")
                 if targets.ndim == 2:  # how hard an image is by itself doesn't show in a mixture
                     mixed = targets.amax(dim=1) < 1
                     losses = torch.where(mixed, batches.hard.losses[indices], losses)
-                return _Learnt(loss, correct, indices, losses)
-
-            for optimizer in state.optimizers:
-                optimizer.zero_grad()
-            learnt = _join(crew.run(learn))
-            copies.join()
-            for optimizer in state.optimizers:
-                state.scaler.step(optimizer)
-            state.scaler.update()
-            if plan.keep < 1:
                 batches.hard.record(
-                    processes.gather(learnt.indices, batch_size),
-                    processes.gather(learnt.losses, batch_size),
+                    *(processes.gather(values, batch_size) for values in (indices, losses))
                 )
-            return processes.sum(learnt.loss) / processes.count, processes.sum(learnt.correct)
+            return processes.sum(loss) / processes.count, processes.sum(correct)
 
         step: Step = train_step
         # only what never waits can be recorded: a scaler looks at the gradients' values
@@ -294,7 +267,7 @@ def check_classes(dataset: ImageDataset) -> None:
         )
 
 
-def _add_gradients(
+def _train_step(
     state: TrainingState,
     network: Callable[[Tensor], Tensor],
     inputs: Tensor,
@@ -303,34 +276,18 @@ def _add_gradients(
     settings: TrainSettings,
     hardware: Hardware,
 ) -> tuple[Tensor, Tensor]:
-    """Loss and logits (N, classes) of a batch, whose gradients are left at the weights."""
     dtype = hardware.autocast_dtype
     with torch.autocast(hardware.device, dtype, enabled=dtype is not None):
         logits = network(inputs)
     logits = logits.float()
     loss = F.cross_entropy(logits, targets, label_smoothing=settings.label_smoothing) * weight
+    for optimizer in state.optimizers:
+        optimizer.zero_grad()
     state.scaler.scale(loss).backward()
+    for optimizer in state.optimizers:
+        state.scaler.step(optimizer)
+    state.scaler.update()
     return loss.detach(), logits.detach()
-
-
-@dataclass
-class _Learnt:
-    """What a step, or a thread's part of it, finds out: sums, and a value for each image."""
-
-    loss: Tensor
-    correct: Tensor
-    indices: Tensor
-    losses: Tensor
-
-
-def _join(parts: list[_Learnt]) -> _Learnt:
-    first, *others = parts
-    for other in others:
-        first.loss = first.loss + other.loss
-        first.correct = first.correct + other.correct
-        first.indices = torch.cat([first.indices, other.indices])
-        first.losses = torch.cat([first.losses, other.losses])
-    return first
 
 
 def _header(dataset: ImageDataset, settings: TrainSettings, base: Policy) -> CheckpointHeader:

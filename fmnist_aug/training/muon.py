@@ -7,8 +7,7 @@ instead of 9.9 epochs). torch has a Muon of its own, but only for two-dimensiona
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +20,6 @@ _ITERATIONS = 3
 _FEWEST_ROWS = 128
 """Of a matrix that a CPU multiplies in bf16, where it can: on two cores with AVX512-BF16 192 × 1728
 took 2.1 instead of 3.1 ms, 48 × 432 longer than in fp32."""
-Map: TypeAlias = Callable[[Callable[[Tensor], Tensor], Iterable[Tensor]], Iterable[Tensor]]
 
 
 class Muon(Optimizer):
@@ -34,18 +32,12 @@ class Muon(Optimizer):
         params: weights with at least 2 dimensions.
         lr: learning rate.
         momentum: of the running sum of gradients, Nesterov style.
-        map: applies a function to each of some tensors, in turn by default.
     """
 
     def __init__(
-        self,
-        params: Iterable[nn.Parameter],
-        lr: float = 0.05,
-        momentum: float = 0.6,
-        map: Map = map,
+        self, params: Iterable[nn.Parameter], lr: float = 0.05, momentum: float = 0.6
     ) -> None:
         super().__init__([{"params": list(params)}], lr, momentum)
-        self._map = map
 
     @torch.no_grad()
     def step(self) -> None:
@@ -60,7 +52,7 @@ class Muon(Optimizer):
             torch._foreach_reciprocal_(scales)
             torch._foreach_mul_(scales, [len(weight) ** 0.5 for weight in weights])
             torch._foreach_mul_(weights, scales)
-            self.move(group, list(self._map(_orthogonal_direction, directions)))
+            self.move(group, [_orthogonal_direction(direction) for direction in directions])
 
 
 def _orthogonal_direction(direction: Tensor) -> Tensor:

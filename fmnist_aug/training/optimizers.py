@@ -5,19 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fmnist_aug.training.muon import Map, Muon
+from fmnist_aug.training.muon import Muon
 from fmnist_aug.training.settings import TrainSettings
 from fmnist_aug.training.sgd import SGD, Optimizer
 
 
-def make_optimizers(model: nn.Module, settings: TrainSettings, map: Map = map) -> list[Optimizer]:
-    """SGD for all weights, or Muon for the inner convolutions beside it, as the settings say.
-
-    Args:
-        model: the network.
-        settings: of the training.
-        map: how Muon goes through its weights.
-    """
+def make_optimizers(model: nn.Module, settings: TrainSettings) -> list[Optimizer]:
+    """SGD for all weights, or Muon for the inner convolutions beside it, as the settings say."""
     inner: list[nn.Parameter] = []
     weights: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
@@ -37,7 +31,7 @@ def make_optimizers(model: nn.Module, settings: TrainSettings, map: Map = map) -
         )
     ]
     if inner:
-        optimizers.append(Muon(inner, lr=settings.muon_learning_rate, map=map))
+        optimizers.append(Muon(inner, lr=settings.muon_learning_rate))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]

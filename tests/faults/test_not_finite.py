@@ -57,16 +57,16 @@ def test_a_comparison_with_a_broken_run_has_no_results_and_can_go_on(small, monk
 
 
 def test_weights_that_only_the_last_step_breaks_are_noticed(forty, monkeypatch):
-    add_gradients = engine._add_gradients
+    step = engine._train_step
 
     def breaking(state, *rest):
-        found = add_gradients(state, *rest)
+        found = step(state, *rest)
         with torch.no_grad():
             next(state.model.parameters())[0] = torch.inf
         return found
 
     once = TrainSettings(model="fast-cnn", epochs=0.1, batch_size=20)
-    monkeypatch.setattr(engine, "_add_gradients", breaking)
+    monkeypatch.setattr(engine, "_train_step", breaking)
     with pytest.raises(TrainingError, match="weights that are not finite"):
         train_model(forty, once, hardware=CPU)
 
