@@ -133,7 +133,7 @@ class TargetedAugmentationClassifier(ClassifierMixin, BaseEstimator):  # type: i
             )
         else:
             probe = measure_confusions(data, settings, held_out=self.held_out, **common)
-            self.plan_ = make_plan(probe, data, self.pairs, self.policy)
+            self.plan_ = make_plan(probe, data, self.pairs, self.policy, preset.keep)
         trained = train_model(data, settings, plan=self.plan_, **common)
         self.classifier_ = trained.classifier
         return self

@@ -186,7 +186,7 @@ def test_comparing_with_strong_settings_needs_no_albumentations_and_leaves_a_rep
         "import sys; sys.modules['albumentations'] = None\n"
         "from fmnist_aug import compare\n"
         "compare(sys.argv[1], out=sys.argv[2], preset='strong', model='fast-cnn', runs=1,"
-        "        epochs=0.2, flip=True, device='cpu', jobs=1)"
+        "        epochs=0.2, flip=True, device='cpu', jobs=1, pairs='0:1')"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, small, tmp_path / "out"],
@@ -198,6 +198,7 @@ def test_comparing_with_strong_settings_needs_no_albumentations_and_leaves_a_rep
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["base_augmentation"] == "flip+erasing-mix"
     assert results["config"]["settings"]["ema"] == get_preset("strong").settings.ema
+    assert results["plan"]["keep"] == get_preset("strong").keep == 1  # not the plans' usual half
     again = compare(
         small,
         out=tmp_path / "out",
@@ -207,5 +208,6 @@ def test_comparing_with_strong_settings_needs_no_albumentations_and_leaves_a_rep
         epochs=0.2,
         flip=True,
         device="cpu",
+        pairs="0:1",
     )
     assert again.results == results

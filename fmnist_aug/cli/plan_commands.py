@@ -152,11 +152,11 @@ def plan(
         if search and any(value is not None for value in (policy, folds, refresh)):
             raise click.UsageError("--search takes neither --policy nor --folds nor --refresh")
         found, train_set = _probe(quiet, pairs=pairs, folds=folds, **options)
+        config = config_from(pairs=pairs, **options)
         if search:
-            config = config_from(pairs=pairs, **options)
             made = run_search(config, found, train_set, study, trials, budget, quiet)
         else:
-            made = make_plan(found, train_set, pairs, policy)
+            made = make_plan(found, train_set, pairs, policy, config.keep)
         if folds is not None:
             made = target_images(made, train_set.labels, softmax(found.logits))
         if refresh is not None:

@@ -140,7 +140,7 @@ class Comparing:
             return kept
         if kept is None:
             found = self._probe()
-            plan = make_plan(found, self.train, config.pairs, config.policy)
+            plan = make_plan(found, self.train, config.pairs, config.policy, config.keep)
             probe = {
                 "held_out_images": found.confusions.total,
                 "accuracy": found.confusions.accuracy,

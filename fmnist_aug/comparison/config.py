@@ -36,7 +36,7 @@ class ComparisonConfig:
         dataset: name or path of the data set.
         preset: the preset that the settings came from.
         settings: of every arm's runs.
-        keep: for a training without a plan: share of the draws that is trained on, the hardest.
+        keep: share of the draws that is trained on, the hardest, if no plan says otherwise.
         probe_epochs: length of the training whose held-out confusions make the plan.
         train_images: size of the slice of the training data; None for all of it.
         test_images: size of the slice of the test data; None for all of it.

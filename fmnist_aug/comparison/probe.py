@@ -16,7 +16,7 @@ from fmnist_aug.comparison.config import ComparisonConfig
 from fmnist_aug.confusion import ConfusionReport
 from fmnist_aug.data import ImageDataset, held_out_split, require_training_data
 from fmnist_aug.errors import DataError, UsageError
-from fmnist_aug.plan import ConfusionPlan
+from fmnist_aug.plan import KEEP, ConfusionPlan
 from fmnist_aug.training import Hardware, TrainProgress, TrainSettings, train_model
 
 
@@ -173,9 +173,21 @@ def _epochs(settings: TrainSettings) -> str:
 
 
 def make_plan(
-    found: Probe, train: ImageDataset, pairs: str = "auto", policy: str | None = None
+    found: Probe,
+    train: ImageDataset,
+    pairs: str = "auto",
+    policy: str | None = None,
+    keep: float = KEEP,
 ) -> ConfusionPlan:
-    """Turn what a probe found into a plan, with the policy that suits the data set by default."""
+    """Turn what a probe found into a plan, with the policy that suits the data set by default.
+
+    Args:
+        found: by the probe.
+        train: the data set.
+        pairs: as for `ConfusionPlan.from_report`, as text.
+        policy: augmentation of the extra draws; None for the data set's default.
+        keep: as for `ConfusionPlan.from_report`; that of the preset that is trained with.
+    """
     return ConfusionPlan.from_report(
-        found.confusions, pairs, policy=policy or train.card.policy, source=found.source
+        found.confusions, pairs, policy=policy or train.card.policy, keep=keep, source=found.source
     )

@@ -93,8 +93,8 @@ class Preset:
         probe_epochs: epochs of the one training whose held-out confusions make the plan.
         train_images: size of the slice of the training data; None for all of it.
         test_images: size of the slice of the test data; None for all of it.
-        keep: for a training without a plan: share of the draws that is trained on, the hardest;
-            1 for all.
+        keep: share of the draws that is trained on, the hardest, without a plan or by a plan that
+            is made with this preset; 1 for all.
     """
 
     name: str
