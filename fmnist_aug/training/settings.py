@@ -134,8 +134,8 @@ STRONG_CPU = replace(
     whitening=False,
     test_time_shift=True,
 )
-"""The length fills half an hour on two cores that compute bf16. On held-out images better at it than
-a network a third wider in as much time (``examples/results/held_out_trials.jsonl``)."""
+"""The length fills half an hour on two cores that compute bf16. On held-out images better than a
+network a third wider in as much time (``examples/results/held_out_trials.jsonl``)."""
 GPU = replace(LIGHT, model="deep-cnn-128", epochs=8, batch_size=256, augment="erasing", ema=0.99)
 """Tried on held-out images on an H200 (``examples/results/held_out_trials.jsonl``), with the rates
 of `LIGHT`."""
