@@ -116,12 +116,13 @@ def test_the_engine_trains_the_preset_that_a_method_names(monkeypatch):
         raise Asked
 
     monkeypatch.setattr(accuracy, "train_model", train)
-    for method in ("fast preset", "strong-cpu preset", "baseline-cnn, engine"):
+    for method in ("fast preset", "medium-cpu preset", "strong-cpu preset", "baseline-cnn, engine"):
         assert method in accuracy.LENGTHS
         with pytest.raises(Asked):
             accuracy._engine(method, 3, 0, 160)
     assert asked == [
         ("fast-cnn", 3, "flip", 0.5),
+        ("deep-cnn-48", 3, "flip+erasing", 0.5),
         ("deep-cnn-48", 3, "flip+erasing-mix", 1.0),
         ("baseline-cnn", 3, "flip", 0.5),
     ]

@@ -380,8 +380,8 @@ def test_the_default_preset_follows_from_the_machine():
 
 
 def test_presets_are_complete_and_settings_are_checked():
-    on_gpus = {"gpu", "fast-gpu", "original-gpu"}
-    assert set(PRESETS) == {"smoke", "fast", "light", "original", "strong-cpu", "strong"} | on_gpus
+    on_cpus = {"smoke", "fast", "light", "original", "medium-cpu", "strong-cpu"}
+    assert set(PRESETS) == on_cpus | {"gpu", "fast-gpu", "original-gpu", "strong"}
     with pytest.raises(UsageError, match="epochs"):
         TrainSettings(model="fast-cnn", epochs=0)
     with pytest.raises(UsageError, match="less than 1, not 1"):

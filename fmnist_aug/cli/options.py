@@ -24,6 +24,7 @@ PRESETS = (
     "gpu",
     "fast-gpu",
     "original-gpu",
+    "medium-cpu",
     "strong-cpu",
     "strong",
 )
