@@ -13,6 +13,7 @@ from fmnist_aug.cli.options import data_options, output_options, plan_options, t
 from fmnist_aug.text import clean, plain
 
 if TYPE_CHECKING:
+    from fmnist_aug.comparison.config import ComparisonConfig
     from fmnist_aug.comparison.probe import Probe
     from fmnist_aug.data import ImageDataset
 
@@ -33,7 +34,7 @@ def confusions(
 
     if out is not None:
         check_writable(Path(out))
-    found, train_set = _probe(quiet, **options)
+    found, train_set = _probe(config_from(**options), quiet, **options)
     if out is not None:
         _write_confused_images(Path(out), found, train_set)
     pairs = found.confusions.most_confused(top)
@@ -151,8 +152,8 @@ def plan(
             check_writable(Path(out))
         if search and any(value is not None for value in (policy, folds, refresh)):
             raise click.UsageError("--search takes neither --policy nor --folds nor --refresh")
-        found, train_set = _probe(quiet, pairs=pairs, folds=folds, **options)
         config = config_from(pairs=pairs, **options)
+        found, train_set = _probe(config, quiet, folds=folds, **options)
         if search:
             made = run_search(config, found, train_set, study, trials, budget, quiet)
         else:
@@ -170,7 +171,7 @@ COMMANDS = (confusions, plan)
 
 
 def _probe(
-    quiet: bool, pairs: str = "auto", folds: int | None = None, **options: Any
+    config: ComparisonConfig, quiet: bool, *, folds: int | None = None, **options: Any
 ) -> tuple[Probe, ImageDataset]:
     from fmnist_aug.cli.progress import ProgressDisplay
     from fmnist_aug.comparison import (
@@ -182,7 +183,6 @@ def _probe(
     )
     from fmnist_aug.comparison.compare import check_pairs
 
-    config = config_from(pairs=pairs, **options)
     train_set = load_split(config, "train", options["data_dir"], options["stream"])
     check_pairs(config.pairs, train_set.class_names)
     config, _ = settle_precision(config, train_set)
