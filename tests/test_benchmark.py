@@ -122,7 +122,7 @@ def test_the_engine_trains_the_preset_that_a_method_names(monkeypatch):
             accuracy._engine(method, 3, 0, 160)
     assert asked == [
         ("fast-cnn", 3, "flip", 0.5),
-        ("deep-cnn-48", 3, "flip+erasing", 0.5),
+        ("deep-cnn-48", 3, "flip+erasing-mix", 0.5),
         ("deep-cnn-48", 3, "flip+erasing-mix", 1.0),
         ("baseline-cnn", 3, "flip", 0.5),
     ]

@@ -1,4 +1,5 @@
 import contextlib
+import copy
 import dataclasses
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from torch import nn
 
 from fmnist_aug import BaselineCNN, ConfusionPlan, create_model, load_classifier, load_dataset
 from fmnist_aug.augment import get_policy
-from fmnist_aug.classifier import Classifier
+from fmnist_aug.classifier import Classifier, softmax
 from fmnist_aug.data import DatasetCard, ImageDataset, stratified_slice
 from fmnist_aug.errors import CheckpointError, DataError, TrainingError, UsageError
 from fmnist_aug.training import (
@@ -505,25 +506,40 @@ def test_only_a_network_that_was_trained_on_mirrored_images_is_asked_about_them(
 
 
 @pytest.mark.parametrize("views", [("identity",), ("identity", "flip")])
-def test_moved_images_are_a_part_of_the_average(trained, slice_of_fashion, views):
-    images = slice_of_fashion.images[:20]
+def test_moved_images_count_where_the_others_leave_doubt(trained, slice_of_fashion, views):
+    images = slice_of_fashion.images[:200]
     around = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    # larger logits make a network surer of itself
+    for sharper in (1, 1000):
+        model = copy.deepcopy(trained.classifier.model)
+        model.head.weight.data *= sharper
 
-    def logits(images, *views):
-        header = dataclasses.replace(trained.classifier.header, views=views)
-        return Classifier(trained.classifier.model, header).predict_logits(images)
+        def logits(images, *views, model=model):
+            header = dataclasses.replace(trained.classifier.header, views=views)
+            return Classifier(model, header).predict_logits(images)
 
-    # down, up, right, left
-    moves = [around[:, :-2, 1:-1], around[:, 2:, 1:-1], around[:, 1:-1, :-2], around[:, 1:-1, 2:]]
-    mirrored = [False, True, True, False] if "flip" in views else [False] * 4
-    moved = [
-        logits(each[:, :, ::-1] if mirror else each, "identity")
-        for each, mirror in zip(moves, mirrored, strict=True)
-    ]
-    expected = 0.6 * logits(images, *views) + 0.1 * sum(moved)
-    found = logits(images, *views, "shift")
-    assert found == pytest.approx(expected, abs=1e-5)
-    assert np.abs(found - logits(images, *views)).max() > 1e-3
+        # down, up, right, left
+        moves = (
+            around[:, :-2, 1:-1],
+            around[:, 2:, 1:-1],
+            around[:, 1:-1, :-2],
+            around[:, 1:-1, 2:],
+        )
+        mirrored = [False, True, True, False] if "flip" in views else [False] * 4
+        moved = [
+            logits(each[:, :, ::-1] if mirror else each, "identity")
+            for each, mirror in zip(moves, mirrored, strict=True)
+        ]
+        own = logits(images, *views)
+        second, first = np.sort(softmax(own), axis=1)[:, -2:].T
+        weight = 0.4 * np.clip(2 - 4 * (first - second), 0, 1)[:, None]
+        found = logits(images, *views, "shift")
+        expected = (1 - weight) * own + weight * np.mean(moved, axis=0)
+        assert found == pytest.approx(expected, abs=1e-5 * sharper)
+        sure = weight[:, 0] == 0
+        assert np.array_equal(found[sure], own[sure])
+        assert sure.any() == (sharper > 1)
+        assert np.abs(found - own).max() > 1e-3
 
 
 def test_a_checkpoint_predicts_as_the_classifier_did(trained, slice_of_fashion, tmp_path):

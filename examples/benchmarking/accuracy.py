@@ -30,7 +30,7 @@ TARGETS = (0.93, 0.94, 0.95)
 FIRST_SEED = 1000
 LENGTHS: dict[str, tuple[float, ...]] = {
     "fast preset": (1, 2, 3, 4, 6, 8, 12, 16, 24),
-    "medium-cpu preset": (9,),
+    "medium-cpu preset": (11,),
     "strong-cpu preset": (11, 26),
     "fast-gpu preset": (4, 6, 8),
     "gpu preset": (4, 6, 8),
