@@ -1,4 +1,3 @@
-import dataclasses
 import importlib.util
 import json
 
@@ -21,8 +20,7 @@ from fmnist_aug.training import get_preset, train_model
 @pytest.fixture(scope="module")
 def trained():
     data = load_dataset("fashion-mnist", "train").subset(np.arange(600))
-    settings = dataclasses.replace(get_preset("fast").settings, test_time_shift=True)
-    return train_model(data, settings, base=get_policy("flip")).classifier
+    return train_model(data, get_preset("fast").settings, base=get_policy("flip")).classifier
 
 
 def test_formats_on_the_command_line_are_those_of_the_library():

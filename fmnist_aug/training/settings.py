@@ -118,8 +118,8 @@ LIGHT = TrainSettings(
 """Network, rates and batch size were chosen on 10,000 held-out training images of Fashion-MNIST.
 The length is for CPUs that don't compute bf16: on two cores of an AMD EPYC the default comparison
 takes 17 minutes, on two older ones (2.0 GHz) 29."""
-FAST = replace(LIGHT, epochs=4, progressive_resizing=0.5, whitening=True)
-"""Resizing and whitening were chosen on the same images (in ``examples/results``:
+FAST = replace(LIGHT, epochs=4, progressive_resizing=0.5, whitening=True, test_time_shift=True)
+"""Resizing, whitening and moved images were chosen on the same images (in ``examples/results``:
 ``held_out_trials.jsonl``), the length by the time that a comparison may take on two cores that
 compute bf16."""
 ORIGINAL = replace(LIGHT, model="baseline-cnn", epochs=4)
@@ -127,13 +127,7 @@ ORIGINAL = replace(LIGHT, model="baseline-cnn", epochs=4)
 (``examples/results/held_out_trials.jsonl``); the length by the hours that a comparison takes on two
 cores without bf16."""
 MEDIUM_CPU = replace(
-    FAST,
-    model="deep-cnn-48",
-    epochs=11,
-    augment="erasing-mix",
-    ema=0.995,
-    whitening=False,
-    test_time_shift=True,
+    FAST, model="deep-cnn-48", epochs=11, augment="erasing-mix", ema=0.995, whitening=False
 )
 """The length fills 12 minutes on two cores that compute bf16. On held-out images, without a plan,
 as good as 26 epochs on all draws (``examples/results/held_out_trials.jsonl``)."""
