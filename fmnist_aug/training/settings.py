@@ -118,9 +118,10 @@ LIGHT = TrainSettings(
 """Network, rates and batch size were chosen on 10,000 held-out training images of Fashion-MNIST.
 The length is for CPUs that don't compute bf16: on two cores of an AMD EPYC the default comparison
 takes 17 minutes, on two older ones (2.0 GHz) 29."""
-FAST = replace(LIGHT, epochs=4.2, progressive_resizing=0.5, whitening=True, test_time_shift=True)
+FAST = replace(LIGHT, epochs=4, progressive_resizing=0.5, whitening=True, test_time_shift=True)
 """Resizing, whitening and moved images were chosen on the same images (in ``examples/results``:
-``held_out_trials.jsonl``); the length is a minute's on two cores that compute bf16."""
+``held_out_trials.jsonl``), the length by the time that a comparison may take on two cores that
+compute bf16."""
 ORIGINAL = replace(LIGHT, model="baseline-cnn", epochs=4)
 """The rates of `LIGHT`, better than SGD's on held-out images with the 200,000-parameter variant too
 (``examples/results/held_out_trials.jsonl``); the length by the hours that a comparison takes on two
