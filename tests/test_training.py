@@ -531,14 +531,17 @@ def test_moved_images_count_where_the_others_leave_doubt(trained, slice_of_fashi
             for each, mirror in zip(moves, mirrored, strict=True)
         ]
         own = logits(images, *views)
+        seen = []
+        model.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(len(inputs[0])))
+        found = logits(images, *views, "shift")
         second, first = np.sort(softmax(own), axis=1)[:, -2:].T
         weight = 0.4 * np.clip(2 - 4 * (first - second), 0, 1)[:, None]
-        found = logits(images, *views, "shift")
         expected = (1 - weight) * own + weight * np.mean(moved, axis=0)
         assert found == pytest.approx(expected, abs=1e-5 * sharper)
         sure = weight[:, 0] == 0
         assert np.array_equal(found[sure], own[sure])
         assert sure.any() == (sharper > 1)
+        assert sum(seen) == len(views) * len(images) + 4 * np.count_nonzero(~sure)
         assert np.abs(found - own).max() > 1e-3
 
 

@@ -129,8 +129,8 @@ cores without bf16."""
 MEDIUM_CPU = replace(
     FAST, model="deep-cnn-48", epochs=11, augment="erasing-mix", ema=0.995, whitening=False
 )
-"""The length fills 12 minutes on two cores that compute bf16. On held-out images, without a plan,
-as good as 26 epochs on all draws (``examples/results/held_out_trials.jsonl``)."""
+"""The length fits into 12 minutes on two cores that compute bf16. On held-out images as good,
+without a plan, as 26 epochs on all draws (``examples/results/held_out_trials.jsonl``)."""
 STRONG_CPU = replace(MEDIUM_CPU, epochs=26)
 """The length fills half an hour on two cores that compute bf16. On held-out images better than a
 network a third wider in as much time (``examples/results/held_out_trials.jsonl``)."""
