@@ -31,7 +31,7 @@ def make_optimizers(model: nn.Module, settings: TrainSettings) -> list[Optimizer
         )
     ]
     if inner:
-        optimizers.append(Muon(inner, lr=settings.muon_learning_rate))
+        optimizers.append(Muon(inner, settings.muon_learning_rate, settings.muon_momentum))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]

@@ -24,6 +24,7 @@ class TrainSettings:
         learning_rate: peak of SGD's triangular schedule.
         muon_learning_rate: peak of Muon's.
         momentum: of SGD.
+        muon_momentum: of Muon.
         weight_decay: of SGD, on weights, not on biases and norms.
         warmup: share of the steps over which the rate rises from 0; it then falls to 0.
         label_smoothing: share of the target that is spread over all classes.
@@ -49,6 +50,7 @@ class TrainSettings:
     learning_rate: float = 0.2
     muon_learning_rate: float = 0.05
     momentum: float = 0.9
+    muon_momentum: float = 0.6
     weight_decay: float = 5e-4
     warmup: float = 0.2
     label_smoothing: float = 0.1
@@ -118,16 +120,29 @@ LIGHT = TrainSettings(
 """Network, rates and batch size were chosen on 10,000 held-out training images of Fashion-MNIST.
 The length is for CPUs that don't compute bf16: on two cores of an AMD EPYC the default comparison
 takes 17 minutes, on two older ones (2.0 GHz) 29."""
-FAST = replace(LIGHT, epochs=4, progressive_resizing=0.5, whitening=True, test_time_shift=True)
-"""Resizing, whitening and moved images were chosen on the same images (in ``examples/results``:
-``held_out_trials.jsonl``), the length by the time that a comparison may take on two cores that
-compute bf16."""
+FAST = replace(
+    LIGHT,
+    epochs=4,
+    muon_momentum=0.9,
+    progressive_resizing=0.5,
+    whitening=True,
+    test_time_shift=True,
+)
+"""Momentum, resizing, whitening and moved images were chosen on the same images (in
+``examples/results``: ``held_out_trials.jsonl``), the length by the time that a comparison may take
+on two cores that compute bf16."""
 ORIGINAL = replace(LIGHT, model="baseline-cnn", epochs=4)
 """The rates of `LIGHT`, better than SGD's on held-out images with the 200,000-parameter variant too
 (``examples/results/held_out_trials.jsonl``); the length by the hours that a comparison takes on two
 cores without bf16."""
 MEDIUM_CPU = replace(
-    FAST, model="deep-cnn-48", epochs=11, augment="erasing-mix", ema=0.995, whitening=False
+    FAST,
+    model="deep-cnn-48",
+    epochs=11,
+    muon_momentum=0.6,
+    augment="erasing-mix",
+    ema=0.995,
+    whitening=False,
 )
 """The length fits into 12 minutes on two cores that compute bf16. On held-out images as good,
 without a plan, as 26 epochs on all draws (``examples/results/held_out_trials.jsonl``)."""
