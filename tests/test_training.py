@@ -28,7 +28,7 @@ from fmnist_aug.training import (
 )
 from fmnist_aug.training.measure import choose_fastest
 from fmnist_aug.training.muon import Muon, orthogonalise
-from fmnist_aug.training.optimizers import keep_rates_on, set_learning_rates
+from fmnist_aug.training.optimizers import keep_rates_on, make_optimizers, set_learning_rates
 from fmnist_aug.training.replay import ReplayedStep
 from fmnist_aug.training.selection import HardExamples
 from fmnist_aug.training.sgd import SGD
@@ -307,6 +307,17 @@ def test_a_step_is_recorded_once_and_again_when_its_draws_or_its_plan_change(mon
     assert done == [draws.tolist() for draws in given[:6]] + [
         draws[:, :2].tolist() for draws in given[6:] + given
     ]
+
+
+def test_each_optimizer_gets_its_own_settings():
+    settings = dataclasses.replace(
+        SHORT, learning_rate=0.3, momentum=0.8, muon_learning_rate=0.02, muon_momentum=0.7
+    )
+    sgd, muon = make_optimizers(create_model("fast-cnn"), settings)
+    assert isinstance(sgd, SGD)
+    assert (sgd.momentum, sgd.param_groups[0]["lr"]) == (0.8, 0.3)
+    assert isinstance(muon, Muon)
+    assert (muon.momentum, muon.param_groups[0]["lr"]) == (0.7, 0.02)
 
 
 @pytest.mark.parametrize("make", [SGD, Muon])
