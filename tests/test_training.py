@@ -516,44 +516,39 @@ def test_only_a_network_that_was_trained_on_mirrored_images_is_asked_about_them(
     assert trained.classifier.header.views == ("identity",)
 
 
+# larger logits make a network surer of itself
+@pytest.mark.parametrize("sharper", [1, 1000])
 @pytest.mark.parametrize("views", [("identity",), ("identity", "flip")])
-def test_moved_images_count_where_the_others_leave_doubt(trained, slice_of_fashion, views):
+def test_moved_images_count_where_the_others_leave_doubt(trained, slice_of_fashion, views, sharper):
     images = slice_of_fashion.images[:200]
     around = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
-    # larger logits make a network surer of itself
-    for sharper in (1, 1000):
-        model = copy.deepcopy(trained.classifier.model)
-        model.head.weight.data *= sharper
+    model = copy.deepcopy(trained.classifier.model)
+    model.head.weight.data *= sharper
 
-        def logits(images, *views, model=model):
-            header = dataclasses.replace(trained.classifier.header, views=views)
-            return Classifier(model, header).predict_logits(images)
+    def logits(images, *views):
+        header = dataclasses.replace(trained.classifier.header, views=views)
+        return Classifier(model, header).predict_logits(images)
 
-        # down, up, right, left
-        moves = (
-            around[:, :-2, 1:-1],
-            around[:, 2:, 1:-1],
-            around[:, 1:-1, :-2],
-            around[:, 1:-1, 2:],
-        )
-        mirrored = [False, True, True, False] if "flip" in views else [False] * 4
-        moved = [
-            logits(each[:, :, ::-1] if mirror else each, "identity")
-            for each, mirror in zip(moves, mirrored, strict=True)
-        ]
-        own = logits(images, *views)
-        seen = []
-        model.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(len(inputs[0])))
-        found = logits(images, *views, "shift")
-        second, first = np.sort(softmax(own), axis=1)[:, -2:].T
-        weight = 0.4 * np.clip(2 - 4 * (first - second), 0, 1)[:, None]
-        expected = (1 - weight) * own + weight * np.mean(moved, axis=0)
-        assert found == pytest.approx(expected, abs=1e-5 * sharper)
-        sure = weight[:, 0] == 0
-        assert np.array_equal(found[sure], own[sure])
-        assert sure.any() == (sharper > 1)
-        assert sum(seen) == len(views) * len(images) + 4 * np.count_nonzero(~sure)
-        assert np.abs(found - own).max() > 1e-3
+    # down, up, right, left
+    moves = [around[:, :-2, 1:-1], around[:, 2:, 1:-1], around[:, 1:-1, :-2], around[:, 1:-1, 2:]]
+    mirrored = [False, True, True, False] if "flip" in views else [False] * 4
+    moved = [
+        logits(each[:, :, ::-1] if mirror else each, "identity")
+        for each, mirror in zip(moves, mirrored, strict=True)
+    ]
+    own = logits(images, *views)
+    seen = []
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    found = logits(images, *views, "shift")
+    second, first = np.sort(softmax(own), axis=1)[:, -2:].T
+    weight = 0.4 * np.clip(2 - 4 * (first - second), 0, 1)[:, None]
+    expected = (1 - weight) * own + weight * np.mean(moved, axis=0)
+    assert found == pytest.approx(expected, abs=1e-5 * sharper)
+    sure = weight[:, 0] == 0
+    assert np.array_equal(found[sure], own[sure])
+    assert sure.any() == (sharper > 1)
+    assert sum(seen) == len(views) * len(images) + 4 * np.count_nonzero(~sure)
+    assert np.abs(found - own).max() > 1e-3
 
 
 def test_a_checkpoint_predicts_as_the_classifier_did(trained, slice_of_fashion, tmp_path):
