@@ -58,6 +58,13 @@ def test_random_numbers_are_the_same_on_the_cpu_and_on_a_device():
     assert random_numbers._mix_array(np.zeros(1, np.uint64)) == 0xE220A8397B1DCDAF
 
 
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_as_many_random_numbers_as_asked_for_on_any_device(count):
+    for device in ("cpu", "meta"):
+        keys = torch.arange(5, device=device)
+        assert random_numbers.uniforms(keys, 2, count).shape == (count, 5)
+
+
 @pytest.mark.parametrize("name", POLICIES)
 def test_a_batch_is_augmented_image_by_image_whatever_its_company(garments, name):
     images, indices = as_batch(garments), torch.arange(300)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -28,7 +29,6 @@ from fmnist_aug.augment.random_numbers import (
     between,
     draw_keys,
     integers,
-    uniform,
     uniforms,
 )
 from fmnist_aug.errors import DataError
@@ -76,9 +76,11 @@ def augment_batch(
     for position, operation in enumerate(policy.operations):
         if alternates[position]:
             # the same coin for an image in all epochs and copies, turned over at each next draw
-            coin = uniform(draw_keys(seed, 0, indices, 0), 16 * position) < 0.5
-            mirrored = coin ^ ((copies + epochs) % 2 == 1)
-            images = _select(mirrored, images.flip(3), images)
+            coin: Any = uniforms(draw_keys(seed, 0, indices, 0), 16 * position, 1)[0] < 0.5
+            turned: Any = (copies + epochs) % 2 == 1
+            if isinstance(coin, np.ndarray) and isinstance(turned, Tensor):
+                turned = turned.numpy()
+            images = _select(coin ^ turned, images.flip(3), images)
             continue
         count = _NUMBERS[type(operation)]
         chosen: Any = None  # all
@@ -91,17 +93,17 @@ def augment_batch(
             images = _erase(images, operation, numbers, chosen)
         else:
             changed = _apply(images, operation, numbers)
-            images = changed if chosen is None else _select(as_tensor(chosen), changed, images)
+            images = changed if chosen is None else _select(chosen, changed, images)
     return images
 
 
-def _select(chosen: Tensor, changed: Tensor, images: Tensor) -> Tensor:
+def _select(chosen: Numbers, changed: Tensor, images: Tensor) -> Tensor:
     """The changed ones of the images that are chosen, bool (N,), and the others as they are."""
-    chosen = chosen[:, None, None, None]
     if changed.dtype != torch.uint8:
-        return torch.where(chosen, changed, images)
-    bits = chosen.to(torch.uint8).neg_()  # all or none; several times as fast as torch.where
-    return (images ^ changed).bitwise_and_(bits).bitwise_xor_(images)
+        return torch.where(as_tensor(chosen)[:, None, None, None], changed, images)
+    # all bits or none; several times as fast as torch.where
+    bits = as_tensor(-chosen.view(torch.uint8 if isinstance(chosen, Tensor) else np.uint8))
+    return (images ^ changed).bitwise_and_(bits[:, None, None, None]).bitwise_xor_(images)
 
 
 def _apply(

@@ -8,6 +8,7 @@ OOPSLA 2014), computed in wrapping int64 since torch has no full uint64 arithmet
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,10 +19,12 @@ from torch import Tensor
 _GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
 _FIRST = 0xBF58476D1CE4E5B9 - (1 << 64)
 _SECOND = 0x94D049BB133111EB - (1 << 64)
+# arrays without axes, which numpy takes faster than its scalars
 _GOLDEN_U, _FIRST_U, _SECOND_U = (
-    np.uint64(value % (1 << 64)) for value in (_GOLDEN, _FIRST, _SECOND)
+    np.array(value % (1 << 64), np.uint64) for value in (_GOLDEN, _FIRST, _SECOND)
 )
-_27, _30, _31, _40 = (np.uint64(bits) for bits in (27, 30, 31, 40))
+_LAST_PLACE = np.array(2.0**-24, np.float32)
+_27, _30, _31, _40 = (np.array(bits, np.uint64) for bits in (27, 30, 31, 40))
 
 Numbers = TypeVar("Numbers", NDArray[Any], Tensor)
 """A few numbers a draw: an array on the CPU, where for so few a call of numpy takes a quarter of
@@ -34,7 +37,7 @@ def draw_keys(seed: int, epochs: Tensor | int, indices: Tensor, copies: Tensor |
     if indices.device.type != "cpu":
         keys = _mix_tensor(indices + _wrap(start))
         return _mix_tensor(_mix_tensor(keys + copies) + epochs)
-    mixed = _mix_array(_as_array(indices) + np.uint64(start % (1 << 64)))
+    mixed = _mix_array(_as_array(indices) + np.array(start % (1 << 64), np.uint64))
     mixed = _mix_array(_mix_array(mixed + _as_array(copies)) + _as_array(epochs))
     return torch.from_numpy(mixed.view(np.int64))
 
@@ -44,15 +47,24 @@ def uniforms(keys: Tensor, purpose: int, count: int) -> NDArray[np.float32] | Te
 
     Together, since for the few numbers of a batch a call takes longer than what it computes.
     """
-    steps = [(number + 1) * _GOLDEN for number in range(purpose, purpose + count)]
+    steps = _steps(purpose, count)
     if keys.device.type != "cpu":
-        steps = [_wrap(step) for step in steps]
-        mixed = _mix_tensor(torch.stack([keys + step for step in steps]))
+        if not count:
+            return keys.new_empty((0, len(keys)), dtype=torch.float32)
+        mixed = _mix_tensor(torch.stack([keys + _wrap(int(step)) for step in steps[:, 0]]))
         return _logical_shift(mixed, 40).float() * 2.0**-24
-    shifts = np.array([step % (1 << 64) for step in steps], np.uint64)
-    bits = _mix_array(_as_array(keys) + shifts[:, None])
+    bits = _mix_array(_as_array(keys) + steps)
     bits >>= _40
-    return bits.astype(np.float32) * np.float32(2.0**-24)
+    numbers = bits.astype(np.float32)
+    numbers *= _LAST_PLACE
+    return numbers
+
+
+@cache
+def _steps(purpose: int, count: int) -> NDArray[np.uint64]:
+    """What tells the purposes apart, (count, 1)."""
+    steps = [(number + 1) * _GOLDEN % (1 << 64) for number in range(purpose, purpose + count)]
+    return np.array(steps, np.uint64).reshape(count, 1)
 
 
 def uniform(keys: Tensor, purpose: int) -> Tensor:
@@ -106,11 +118,14 @@ def integers_between(keys: Tensor, purpose: int, low: int, high: Tensor | int) -
 
 def _mix_array(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     mixed = values + _GOLDEN_U
-    mixed ^= mixed >> _30
+    shifted = mixed >> _30  # one array for all three: to allocate one takes as long as to shift
+    mixed ^= shifted
     mixed *= _FIRST_U
-    mixed ^= mixed >> _27
+    np.right_shift(mixed, _27, shifted)
+    mixed ^= shifted
     mixed *= _SECOND_U
-    mixed ^= mixed >> _31
+    np.right_shift(mixed, _31, shifted)
+    mixed ^= shifted
     return mixed
 
 
