@@ -135,9 +135,10 @@ ORIGINAL = replace(
     ema=0.99,
     test_time_shift=True,
 )
-"""The rates of `LIGHT`, better than SGD's on held-out images with the 200,000-parameter variant too;
-so were momentum and resizing (``examples/results/held_out_trials.jsonl``). The length is for CPUs:
-a quarter of an hour on a core that computes bf16, with two runs at a time."""
+"""The rates of `LIGHT`, better than SGD's on held-out images with the 200,000-parameter variant
+too; so, with one training each, were momentum and resizing, in two thirds of the time (in
+``examples/results``: ``held_out_trials.jsonl``). The length is for CPUs: about a quarter of an
+hour on a core that computes bf16, with two runs at a time."""
 MEDIUM_CPU = replace(
     FAST,
     model="deep-cnn-48",
