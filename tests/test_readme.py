@@ -62,6 +62,11 @@ def test_the_readmes_gain_by_bf16_is_that_of_its_file():
     assert f"examples/results/{path.name}" in readme
     benchmark = json.loads(path.read_text(encoding="utf-8"))
     assert benchmark["environment"]["precision"] == "bf16"
+    kornia = ", ".join(
+        f"{name} {found['ratios']['batched : kornia, batches']['median']:.1f}×"
+        for name, found in benchmark["augmentation"]["comparisons"].items()
+    )
+    assert f"against kornia, {kornia}." in " ".join(readme.split())
     for found in benchmark["training"]["comparisons"].values():
         (ratio,) = found["ratios"].values()
         assert f"{ratio['median']:.2f} times" in readme
