@@ -1,13 +1,16 @@
 """Prints the tables of the README: python examples/readme_tables.py FILE.
 
-The file is a comparison's results.json, or what examples/benchmark.py wrote with --out.
+The file is a comparison's results.json, or what examples/benchmark.py wrote with --out (JSON) or
+with --accuracy-file (JSON lines).
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections import defaultdict
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from fmnist_aug.report.summary import focus_sentence
@@ -50,6 +53,27 @@ def speed_table(benchmark: dict[str, Any]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
+def time_table(runs: list[dict[str, Any]]) -> str:
+    """One row for each way and length, quick ones first: accuracies and seconds."""
+    groups = defaultdict(list)
+    for run in sorted(runs, key=lambda run: run["seed"]):
+        name = run["method"].removesuffix(" preset")
+        groups[name, run["epochs"], run["commit"][:7]].append(run)
+    rows = []
+    for (method, epochs, commit), found in groups.items():
+        accuracies, seconds = ([run[key] for run in found] for key in ("accuracy", "seconds"))
+        single, span = "one run", ""
+        if len(found) > 1:
+            single = ", ".join(map(_percent, accuracies))
+            span = f" ({min(seconds):.0f} to {max(seconds):.0f})"
+        average, time = f"**{_percent(mean(accuracies))}**", f"{mean(seconds):.0f}{span}"
+        row = (f"`{method}`", f"{epochs:g}", average, single, time, f"`{commit}`")
+        rows.append((mean(seconds), row))
+    titles = ("trained as", "epochs", "mean, %", "runs, %", "seconds a run", "commit")
+    lines = [titles, ("---",) * len(titles), *(row for _, row in sorted(rows))]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def _percent(value: float) -> str:
     return f"{100 * value:.2f}"
 
@@ -60,8 +84,10 @@ def _focus(arm: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    found = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    if "augmentation" in found:
+    text = Path(sys.argv[1]).read_text(encoding="utf-8")
+    if sys.argv[1].endswith(".jsonl"):
+        print(time_table([json.loads(line) for line in text.splitlines()]))
+    elif "augmentation" in (found := json.loads(text)):
         print(speed_table(found))
     else:
         print(accuracy_table(found), *contrast_lines(found), focus_sentence(found), sep="\n")

@@ -23,7 +23,7 @@ from benchmarking.timing import Options, spread
 from fmnist_aug import ConfusionPlan, load_dataset
 from fmnist_aug.augment import get_policy
 from fmnist_aug.comparison import base_augmentation
-from fmnist_aug.comparison.environment import device_name
+from fmnist_aug.comparison.environment import describe_environment
 from fmnist_aug.training import PRESETS, Hardware, choose_hardware, train_model
 
 TARGETS = (0.93, 0.94, 0.95)
@@ -114,6 +114,8 @@ def _train(method: str, epochs: float, seed: int, limit: int | None) -> Outcome:
     reached, seconds = train(method, epochs, seed, limit)
     # the loop that people write knows of no other precision, and stays on the CPU
     hardware = Hardware("cpu", "fp32") if plain else choose_hardware()
+    environment = describe_environment(hardware)
+    where = ("threads", "torch", "device", "precision", "device_name", "commit")
     return {
         "method": method,
         "epochs": epochs,
@@ -121,10 +123,7 @@ def _train(method: str, epochs: float, seed: int, limit: int | None) -> Outcome:
         "images": limit,
         "accuracy": reached,
         "seconds": seconds,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        **dataclasses.asdict(hardware),
-        "device_name": device_name(hardware.device),
+        **{name: environment[name] for name in where},
     }
 
 
