@@ -6,7 +6,6 @@ softmax is in the loss and in ``predict_proba``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 
@@ -37,8 +36,7 @@ class BaselineCNN(nn.Module):
     Args:
         num_classes: number of logits.
         in_channels: 1 for grey, 3 for colour.
-        image_size: height and width in pixels, at least 8, and at least ``pool`` squared. Images
-            of another size are taken too: their last maps are stretched to the size of this one's.
+        image_size: height and width in pixels, at least 8, and at least ``pool`` squared.
         filters: of the three convolutions.
         hidden: size of the fully connected layer.
         pool: side of both max-poolings.
@@ -57,8 +55,7 @@ class BaselineCNN(nn.Module):
         pool: int = 2,
     ) -> None:
         super().__init__()
-        self.smallest_side = max(SMALLEST_SIDE, pool * pool)
-        _check_size(image_size, self.smallest_side)
+        _check_size(image_size, max(SMALLEST_SIDE, pool * pool))
         first, second, third = filters
         self.features = nn.Sequential(
             nn.Conv2d(in_channels, first, 3, padding=1),
@@ -73,10 +70,10 @@ class BaselineCNN(nn.Module):
             nn.BatchNorm2d(third),
             nn.MaxPool2d(pool),
         )
-        self.map_size = image_size[0] // pool // pool, image_size[1] // pool // pool
+        height, width = (side // pool // pool for side in image_size)
         self.classifier = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(third * math.prod(self.map_size), hidden),
+            nn.Linear(third * height * width, hidden),
             nn.ReLU(),
             nn.BatchNorm1d(hidden),
             nn.Dropout(0.5),
@@ -85,10 +82,7 @@ class BaselineCNN(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, num_classes) of images (N, C, H, W)."""
-        maps = self.features(images)
-        if maps.shape[2:] != self.map_size:
-            maps = F.interpolate(maps, self.map_size, mode="bilinear")
-        logits: Tensor = self.classifier(maps)
+        logits: Tensor = self.classifier(self.features(images))
         return logits
 
 
@@ -226,6 +220,8 @@ class _WideBlock(nn.Module):
         return kept + added
 
 
+ANY_SIZE = (FastCNN, WideResNet)
+"""Networks whose weights fit images of any size, since they pool the last map as a whole."""
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "baseline-cnn": BaselineCNN,
     "baseline-cnn-200k": partial(BaselineCNN, filters=(32, 32, 64), hidden=56),
@@ -269,11 +265,6 @@ def create_model(
     if num_classes < 1:
         raise UsageError(f"num_classes must be at least 1, not {num_classes}")
     return MODELS[name](num_classes, in_channels, image_size)
-
-
-def smallest_side(model: nn.Module) -> int:
-    """Height and width in pixels of the smallest images that a network takes."""
-    return model.smallest_side if isinstance(model, BaselineCNN) else SMALLEST_SIDE
 
 
 def count_parameters(model: nn.Module) -> int:

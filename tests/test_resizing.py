@@ -6,9 +6,9 @@ import torch
 
 from fmnist_aug import ConfusionPlan, ConfusionReport, load_dataset
 from fmnist_aug.data import stratified_slice
-from fmnist_aug.models import FastCNN, create_model, smallest_side
+from fmnist_aug.models import FastCNN
 from fmnist_aug.training import Hardware, TrainSettings, train_model
-from fmnist_aug.training.resizing import Sizes, resize
+from fmnist_aug.training.resizing import resize, size_at, work_done
 
 CPU = Hardware("cpu", "fp32")
 SETTINGS = TrainSettings(
@@ -36,21 +36,19 @@ def seen(monkeypatch):
 
 
 def test_images_grow_from_half_the_side_over_half_the_pixels_to_all_of_them():
-    sizes = [Sizes((28, 28), 0.5).at(step / 20) for step in range(20)]
+    sizes = [size_at(step / 20, (28, 28), 0.5) for step in range(20)]
     assert sizes == [(14, 14)] * 5 + [(20, 20)] * 5 + [(28, 28)] * 10
-    assert Sizes((40, 64), 0.5).at(0.0) == (20, 32)
-    assert Sizes((12, 28), 0.5).at(0.0) == (8, 14), "the networks take nothing smaller"
-    assert Sizes((28, 28), 0.5, smallest=16).at(0.0) == (16, 16)
-    assert Sizes((28, 28), 0.0).at(0.0) == (28, 28)
+    assert size_at(0.0, (40, 64), 0.5) == (20, 32)
+    assert size_at(0.0, (12, 28), 0.5) == (8, 14), "the networks take nothing smaller"
+    assert size_at(0.0, (28, 28), 0.0) == (28, 28)
 
 
 def test_the_time_that_is_left_goes_by_pixels_not_by_steps():
-    sizes = Sizes((28, 28), 0.5)
-    pixels = [np.prod(sizes.at(step / 20)) for step in range(20)]
+    pixels = [np.prod(size_at(step / 20, (28, 28), 0.5)) for step in range(20)]
     for step in range(21):
         expected = sum(pixels[:step]) / sum(pixels)
-        assert sizes.work_done(step / 20) == pytest.approx(expected)
-        assert Sizes((28, 28), 0.0).work_done(step / 20) == pytest.approx(step / 20)
+        assert work_done(step / 20, (28, 28), 0.5) == pytest.approx(expected)
+        assert work_done(step / 20, (28, 28), 0.0) == pytest.approx(step / 20)
 
 
 def test_resizing_keeps_the_brightness_and_averages_over_what_it_drops():
@@ -75,21 +73,15 @@ def test_a_network_trains_on_small_images_first_and_is_asked_about_whole_ones(ga
     assert set(seen) == {(False, (28, 28))}
 
 
-@pytest.mark.parametrize(
-    "name", ["baseline-cnn-200k", "baseline-cnn-pool3", "baseline-cnn-pool4", "wide-resnet-16-8"]
-)
-def test_every_network_takes_the_smallest_images_of_a_training(name):
-    model = create_model(name).eval()
-    size = Sizes((28, 28), 0.5, smallest_side(model)).at(0.0)
-    images = torch.randn(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        assert model(resize(images, size)).shape == (4, 10)
-
-
-def test_the_baseline_learns_from_small_images_what_it_then_sees_in_whole_ones(garments):
-    settings = dataclasses.replace(SETTINGS, model="baseline-cnn-200k")
-    trained = train_model(garments, settings, hardware=CPU)
-    assert (trained.classifier.predict(garments.images) == garments.labels).mean() > 0.5
+def test_a_network_of_one_size_only_sees_images_as_they_are(garments):
+    settings = dataclasses.replace(SETTINGS, model="baseline-cnn-200k", epochs=0.5)
+    small = garments.subset(np.arange(100))
+    whole = dataclasses.replace(settings, progressive_resizing=0.0)
+    one, other = (
+        train_model(small, each, hardware=CPU).classifier.predict_logits(small.images)
+        for each in (settings, whole)
+    )
+    assert (one == other).all()
 
 
 def test_a_plan_is_refreshed_by_images_of_the_size_of_the_last_step(garments, seen):

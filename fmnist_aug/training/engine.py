@@ -23,7 +23,7 @@ from fmnist_aug.augment.policies import Flip, Policy, get_policy, plan_policy
 from fmnist_aug.classifier import CheckpointHeader, Classifier, Normalisation
 from fmnist_aug.data import ImageDataset, blocks, require_training_data
 from fmnist_aug.errors import DataError, TrainingError, UsageError
-from fmnist_aug.models import create_model, smallest_side
+from fmnist_aug.models import ANY_SIZE, create_model
 from fmnist_aug.plan import ConfusionPlan
 from fmnist_aug.training.averaging import WeightAverage
 from fmnist_aug.training.batches import Batches, make_draws
@@ -34,7 +34,7 @@ from fmnist_aug.training.memory import keep_freed_memory
 from fmnist_aug.training.optimizers import keep_rates_on, make_optimizers, set_learning_rates
 from fmnist_aug.training.progress import ProgressReporter, TrainProgress
 from fmnist_aug.training.replay import ReplayedStep, Step
-from fmnist_aug.training.resizing import Resized, Sizes, resize
+from fmnist_aug.training.resizing import Resized, resize, size_at, work_done
 from fmnist_aug.training.settings import TrainSettings
 from fmnist_aug.training.state import TrainingState, load_state, save_state
 from fmnist_aug.training.whitening import first_convolution, whiten
@@ -132,10 +132,10 @@ def train_model(
             normalise = Normalisation(header.mean, header.std, torch.device("cpu"))
             whiten(first_convolution(model), dataset.images, normalise)
         classifier = Classifier(model, header, hardware.device)
-        sizes = Sizes(dataset.image_size, settings.progressive_resizing, smallest_side(model))
+        small_until = settings.progressive_resizing if isinstance(model, ANY_SIZE) else 0.0
 
         def size_at_step(step: int) -> tuple[int, int]:
-            return sizes.at(step / steps)
+            return size_at(step / steps, dataset.image_size, small_until)
 
         # a network that has only met small images would not know large ones
         as_trained = Resized(model, lambda: size_at_step(max(0, state.step - 1)))
@@ -183,7 +183,7 @@ def train_model(
             batch_size,
             len(dataset),
             device,
-            lambda step: sizes.work_done(step / steps),
+            lambda step: work_done(step / steps, dataset.image_size, small_until),
         )
         kept = time.perf_counter()
         started = kept - state.seconds

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch.nn.functional as F
@@ -21,38 +20,38 @@ _SHARES = (0.5, 0.5**0.5)
 half of the pixels."""
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """The sizes at which the images of a training are seen.
+def size_at(done: float, image_size: tuple[int, int], until: float) -> tuple[int, int]:
+    """Height and width at which images are trained.
 
-    Attributes:
-        image_size: height and width of the images as they are, in pixels.
+    Args:
+        done: share of the training's steps that were taken.
+        image_size: height and width of the images as they are.
         until: share of the steps that see smaller images.
-        smallest: height and width that the network needs at least.
+    """
+    if done >= until:
+        return image_size
+    share = _SHARES[int(2 * done / until)]
+    height, width = (max(SMALLEST_SIDE, round(side * share)) for side in image_size)
+    return height, width
+
+
+def work_done(done: float, image_size: tuple[int, int], until: float) -> float:
+    """Share of a training's work that lies behind it: of the pixels, not of the steps.
+
+    Args:
+        done: share of the training's steps that were taken.
+        image_size: height and width of the images as they are.
+        until: share of the steps that see smaller images.
     """
 
-    image_size: tuple[int, int]
-    until: float
-    smallest: int = SMALLEST_SIDE
-
-    def at(self, done: float) -> tuple[int, int]:
-        """Height and width when the share ``done`` of the steps was taken."""
-        if done >= self.until:
-            return self.image_size
-        share = _SHARES[int(2 * done / self.until)]
-        height, width = (max(self.smallest, round(side * share)) for side in self.image_size)
-        return height, width
-
-    def work_done(self, done: float) -> float:
-        """Share of the work that lies behind it: of the pixels, not of the steps."""
-        return self._pixels(done) / self._pixels(1.0)
-
-    def _pixels(self, upto: float) -> float:
+    def pixels(upto: float) -> float:
         return sum(
-            math.prod(self.at(start)) * (min(upto, end) - start)
-            for start, end in pairwise((0.0, self.until / 2, self.until, 1.0))
+            math.prod(size_at(start, image_size, until)) * (min(upto, end) - start)
+            for start, end in pairwise((0.0, until / 2, until, 1.0))
             if start < upto
         )
+
+    return pixels(done) / pixels(1.0)
 
 
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
