@@ -21,13 +21,13 @@ def accuracy_table(results: dict[str, Any]) -> str:
     arms = list(results["arms"])
     runs = {(run["arm"], run["seed"]): run for run in results["runs"]}
     seeds = sorted({seed for _, seed in runs})
-    rows = [("test", *arms), ("---",) * (len(arms) + 1)]
+    rows = []
     for number, seed in enumerate(seeds, 1):
         rows.append((str(number), *(_percent(runs[arm, seed]["test_accuracy"]) for arm in arms)))
     rows.append(("average", *(_percent(results["arms"][arm]["mean"]) for arm in arms)))
     if results["runs"][0]["focus"]["classes"]:
         rows.append(("mislabels in focus", *(_focus(results["arms"][arm]) for arm in arms)))
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return _table(("test", *arms), rows)
 
 
 def contrast_lines(results: dict[str, Any]) -> list[str]:
@@ -46,11 +46,10 @@ def speed_table(benchmark: dict[str, Any]) -> str:
     """How many times as fast the batched policies are as each other way, medians."""
     policies = benchmark["augmentation"]["comparisons"]
     others = list(next(iter(policies.values()))["ratios"])
-    rows = [("policy", *(other.removeprefix("batched : ") for other in others))]
-    rows.append(("---",) * (len(others) + 1))
+    rows = []
     for name, found in policies.items():
         rows.append((name, *(f"{found['ratios'][other]['median']:.1f}×" for other in others)))
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return _table(("policy", *(other.removeprefix("batched : ") for other in others)), rows)
 
 
 def time_table(runs: list[dict[str, Any]]) -> str:
@@ -58,7 +57,7 @@ def time_table(runs: list[dict[str, Any]]) -> str:
     groups = defaultdict(list)
     for run in sorted(runs, key=lambda run: run["seed"]):
         name = run["method"].removesuffix(" preset")
-        groups[name, run["epochs"], run["commit"][:7]].append(run)
+        groups[name, run["epochs"], (run["commit"] or "unknown")[:7]].append(run)
     rows = []
     for (method, epochs, commit), found in groups.items():
         accuracies, seconds = ([run[key] for run in found] for key in ("accuracy", "seconds"))
@@ -70,7 +69,11 @@ def time_table(runs: list[dict[str, Any]]) -> str:
         row = (f"`{method}`", f"{epochs:g}", average, single, time, f"`{commit}`")
         rows.append((mean(seconds), row))
     titles = ("trained as", "epochs", "mean, %", "runs, %", "seconds a run", "commit")
-    lines = [titles, ("---",) * len(titles), *(row for _, row in sorted(rows))]
+    return _table(titles, [row for _, row in sorted(rows)])
+
+
+def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = (titles, ("---",) * len(titles), *rows)
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

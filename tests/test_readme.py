@@ -177,7 +177,7 @@ def test_the_readmes_presets_are_those_there_are():
 
 @pytest.mark.parametrize("text", [README, MEASUREMENTS], ids=["README", "measurements"])
 def test_every_file_of_results_that_is_named_is_there(text):
-    for name in re.findall(r"examples/(?:results/)?[\w./-]+\.\w+", text):
+    for name in re.findall(r"examples/[\w./-]+\.\w+", text):
         assert (ROOT / name).exists(), name
 
 
