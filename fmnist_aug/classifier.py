@@ -220,14 +220,24 @@ class Normalisation:
     ) -> None:
         self.mean = torch.tensor(mean, device=device).view(1, -1, 1, 1)
         self.std = torch.tensor(std, device=device).view(1, -1, 1, 1)
+        # of one channel the deviation is a number, so that one pass over the images does for both
+        self._once = (-self.mean / self.std, 1 / std[0]) if len(std) == 1 else None
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Normalise (N, C, H, W) into channels-last float32."""
-        if images.is_floating_point():
-            inputs = images.float() - self.mean
+    def __call__(self, images: Tensor, *, inplace: bool = False) -> Tensor:
+        """Normalise (N, C, H, W) into channels-last float32.
+
+        Args:
+            images: uint8 or float, values 0–255.
+            inplace: float32 images may be overwritten: half of the memory traffic.
+        """
+        inputs = images.float()
+        if inputs is images and not inplace:
+            inputs = images.clone()
+        if self._once is None:
+            inputs.sub_(self.mean).div_(self.std)
         else:
-            inputs = images.float().sub_(self.mean)
-        inputs.div_(self.std)
+            offset, factor = self._once
+            torch.add(offset, inputs, alpha=factor, out=inputs)
         return inputs.contiguous(memory_format=torch.channels_last)
 
 

@@ -14,13 +14,15 @@ from fmnist_aug.augment import (
     Policy,
     augment_batch,
     base_policy,
+    batched,
     compose,
     get_policy,
     random_numbers,
 )
 from fmnist_aug.augment.per_image import apply_seeded
 from fmnist_aug.augment.policies import Affine, Erase, Flip, Sharpen, plan_policy
-from fmnist_aug.augment.random_numbers import draw_keys, uniform
+from fmnist_aug.augment.random_numbers import draw_keys, image_keys, uniform
+from fmnist_aug.classifier import Normalisation
 from fmnist_aug.errors import DataError, UsageError
 from fmnist_aug.sampler import AugmentedIndex
 
@@ -41,13 +43,15 @@ def test_uniform_numbers_are_uniform_and_unrelated():
     numbers = [uniform(keys, purpose).numpy() for purpose in range(3)]
     numbers.append(uniform(draw_keys(0, 1, indices, torch.zeros_like(indices)), 0).numpy())
     numbers.append(uniform(draw_keys(1, 0, indices, torch.zeros_like(indices)), 0).numpy())
+    numbers += [uniform(image_keys(seed, indices), 0).numpy() for seed in (0, 1)]
     for values in numbers:
         assert values.min() >= 0
         assert values.max() < 1
         counts = np.histogram(values, 50, (0, 1))[0]
         assert ((counts - 4000) ** 2 / 4000).sum() < 100  # chi-square, 49 degrees of freedom
-    correlations = np.corrcoef(np.stack([*numbers, np.roll(numbers[0], 1)]))
-    assert np.abs(correlations - np.eye(6)).max() < 0.01
+    shifted = [np.roll(numbers[0], 1), np.roll(numbers[-1], 1)]
+    correlations = np.corrcoef(np.stack([*numbers, *shifted]))
+    assert np.abs(correlations - np.eye(9)).max() < 0.01
 
 
 def test_random_numbers_are_the_same_on_the_cpu_and_on_a_device():
@@ -133,6 +137,34 @@ def test_flips_alternate_between_epochs(garments):
     assert torch.equal(first, second.flip(3))
     flipped = (first != images).flatten(1).any(dim=1).float().mean()
     assert 0.4 < flipped < 0.6
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_chosen_images_are_mirrored_alike_on_the_cpu_and_on_a_device(garments, dtype):
+    images, chosen = as_batch(garments).to(dtype), np.arange(300) % 3 == 0
+    before = images.clone()
+    mirrored = batched._mirror(images, chosen)
+    assert torch.equal(mirrored[1::3], images[1::3])
+    assert torch.equal(mirrored[::3], images[::3].flip(3))
+    assert torch.equal(mirrored, batched._mirror(images, torch.from_numpy(chosen)))
+    assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_normalised_channels_have_mean_0_and_deviation_1(garments, channels):
+    images = torch.cat([as_batch(garments) * share for share in (1, 0.5, 0.25)[:channels]], 1)
+    images = images.round_()
+    mean, std = images.mean((0, 2, 3)), images.std((0, 2, 3), correction=0)
+    normalise = Normalisation(tuple(mean.tolist()), tuple(std.tolist()), torch.device("cpu"))
+    before = images.clone()
+    inputs = normalise(images)
+    assert torch.equal(images, before)
+    assert inputs.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(inputs.mean((0, 2, 3)), torch.zeros(channels), atol=1e-4, rtol=0)
+    torch.testing.assert_close(inputs.std((0, 2, 3)), torch.ones(channels), atol=1e-4, rtol=0)
+    assert torch.equal(normalise(images.to(torch.uint8)), inputs)
+    assert torch.equal(normalise(images, inplace=True), inputs)
+    assert torch.equal(images, inputs)
 
 
 def centre_and_spread(images):

@@ -28,6 +28,7 @@ from fmnist_aug.augment.random_numbers import (
     as_tensor,
     between,
     draw_keys,
+    image_keys,
     integers,
     uniforms,
 )
@@ -76,11 +77,11 @@ def augment_batch(
     for position, operation in enumerate(policy.operations):
         if alternates[position]:
             # the same coin for an image in all epochs and copies, turned over at each next draw
-            coin: Any = uniforms(draw_keys(seed, 0, indices, 0), 16 * position, 1)[0] < 0.5
+            coin: Any = uniforms(image_keys(seed, indices), 16 * position, 1)[0] < 0.5
             turned: Any = (copies + epochs) % 2 == 1
             if isinstance(coin, np.ndarray) and isinstance(turned, Tensor):
                 turned = turned.numpy()
-            images = _select(coin ^ turned, images.flip(3), images)
+            images = _mirror(images, coin ^ turned)
             continue
         count = _NUMBERS[type(operation)]
         chosen: Any = None  # all
@@ -95,6 +96,15 @@ def augment_batch(
             changed = _apply(images, operation, numbers)
             images = changed if chosen is None else _select(chosen, changed, images)
     return images
+
+
+def _mirror(images: Tensor, chosen: Any) -> Tensor:
+    """Mirror the images that are chosen, bool (N,)."""
+    if isinstance(chosen, Tensor):  # counting them would make a GPU wait
+        return _select(chosen, images.flip(3), images)
+    mirrored = images.numpy().copy()
+    mirrored[chosen] = torch.from_numpy(mirrored[chosen]).flip(3).numpy()
+    return torch.from_numpy(mirrored)
 
 
 def _select(chosen: Numbers, changed: Tensor, images: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+_SEEDS_APART = 0x632BE59BD9B4E019
 _GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
 _FIRST = 0xBF58476D1CE4E5B9 - (1 << 64)
 _SECOND = 0x94D049BB133111EB - (1 << 64)
@@ -33,13 +34,21 @@ the time of one of torch's, else a tensor on the device."""
 
 def draw_keys(seed: int, epochs: Tensor | int, indices: Tensor, copies: Tensor | int) -> Tensor:
     """One key a draw, int64 (N,), from seed, epoch, index and copy number."""
-    start = seed * 0x632BE59BD9B4E019
+    start = seed * _SEEDS_APART
     if indices.device.type != "cpu":
         keys = _mix_tensor(indices + _wrap(start))
         return _mix_tensor(_mix_tensor(keys + copies) + epochs)
     mixed = _mix_array(_as_array(indices) + np.array(start % (1 << 64), np.uint64))
     mixed = _mix_array(_mix_array(mixed + _as_array(copies)) + _as_array(epochs))
     return torch.from_numpy(mixed.view(np.int64))
+
+
+def image_keys(seed: int, indices: Tensor) -> Tensor:
+    """One key an image, int64 (N,), the same in all epochs and copies.
+
+    Not mixed, since `uniforms` does that once more, and a coin needs no more than once.
+    """
+    return indices + _wrap(seed * _SEEDS_APART)
 
 
 def uniforms(keys: Tensor, purpose: int, count: int) -> NDArray[np.float32] | Tensor:

@@ -154,7 +154,7 @@ class Batches:
         targets = self.labels[where]
         if self.base.mix or self.targeted.mix:
             images, targets = self._mix(images, where, copies, epochs)
-        return self.normalise(images), targets, where
+        return self.normalise(images, inplace=True), targets, where
 
     def _draws_before(self, step: int) -> int:
         """How many draws the steps before this one have used up."""
