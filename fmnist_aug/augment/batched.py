@@ -147,11 +147,11 @@ def _affine(images: Tensor, operation: Affine, numbers: list[Numbers]) -> Tensor
         torch.arange(side, device=images.device) - (side - 1) / 2 - move[:, None]
         for side, move in ((width, move_x), (height, move_y))
     )
-    cosine, sine = (angle.cos() / scale)[:, None], (angle.sin() / scale)[:, None]
+    cosine, sine = angle.cos() / scale, angle.sin() / scale
     to_x, to_y = (2 / max(side - 1, 1) for side in (width, height))
-    # as complex numbers x + iy both coordinates of a pixel are added at once
-    by_column = torch.complex(cosine * to_x * x, sine * to_y * x)
-    by_row = torch.complex(-sine * to_x * y, cosine * to_y * y)
+    # as complex numbers x + iy both coordinates of a pixel are computed at once
+    by_column = torch.complex(cosine * to_x, sine * to_y)[:, None] * x
+    by_row = torch.complex(-sine * to_x, cosine * to_y)[:, None] * y
     grid = torch.view_as_real(by_column[:, None, :] + by_row[:, :, None])
     moved = F.grid_sample(
         images.float(), grid, "bilinear", padding_mode="border", align_corners=True

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _SEEDS_APART = 0x632BE59BD9B4E019
+_COPIES_APART = 0xD1B54A32D192ED03
+_EPOCHS_APART = 0xABC98388FB8FAC03
 _GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
 _FIRST = 0xBF58476D1CE4E5B9 - (1 << 64)
 _SECOND = 0x94D049BB133111EB - (1 << 64)
@@ -34,13 +36,12 @@ the time of one of torch's, else a tensor on the device."""
 
 def draw_keys(seed: int, epochs: Tensor | int, indices: Tensor, copies: Tensor | int) -> Tensor:
     """One key a draw, int64 (N,), from seed, epoch, index and copy number."""
-    start = seed * _SEEDS_APART
-    if indices.device.type != "cpu":
-        keys = _mix_tensor(indices + _wrap(start))
-        return _mix_tensor(_mix_tensor(keys + copies) + epochs)
-    mixed = _mix_array(_as_array(indices) + np.array(start % (1 << 64), np.uint64))
-    mixed = _mix_array(_mix_array(mixed + _as_array(copies)) + _as_array(epochs))
-    return torch.from_numpy(mixed.view(np.int64))
+    # odd factors keep draws apart in 64 bits, and mixing makes them unrelated
+    keys = image_keys(seed, indices) + _times(copies, _COPIES_APART)
+    keys += _times(epochs, _EPOCHS_APART)
+    if keys.device.type != "cpu":
+        return _mix_tensor(keys)
+    return torch.from_numpy(_mix_array(_as_array(keys)).view(np.int64))
 
 
 def image_keys(seed: int, indices: Tensor) -> Tensor:
@@ -48,7 +49,7 @@ def image_keys(seed: int, indices: Tensor) -> Tensor:
 
     Not mixed, since `uniforms` does that once more, and a coin needs no more than once.
     """
-    return indices + _wrap(seed * _SEEDS_APART)
+    return indices + _times(seed, _SEEDS_APART)
 
 
 def uniforms(keys: Tensor, purpose: int, count: int) -> NDArray[np.float32] | Tensor:
@@ -145,13 +146,16 @@ def _mix_tensor(values: Tensor) -> Tensor:
     return values ^ _logical_shift(values, 31)
 
 
-def _as_array(values: Tensor | int) -> NDArray[np.uint64]:
-    array = values.numpy() if isinstance(values, Tensor) else np.array(values)
-    return array.view(np.uint64)
+def _as_array(values: Tensor) -> NDArray[np.uint64]:
+    return values.numpy().view(np.uint64)
 
 
 def _logical_shift(values: Tensor, bits: int) -> Tensor:
     return torch.bitwise_right_shift(values, bits) & ((1 << (64 - bits)) - 1)
+
+
+def _times(values: Tensor | int, factor: int) -> Tensor | int:
+    return values * _wrap(factor) if isinstance(values, Tensor) else _wrap(values * factor)
 
 
 def _wrap(value: int) -> int:
