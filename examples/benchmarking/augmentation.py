@@ -75,8 +75,10 @@ def measure(options: Options) -> dict[str, Any]:
     for name, policy in POLICIES.items():
         if not policy.operations or (options.quick and name not in ("flip", "buttons")):
             continue
-        contenders = {
-            "batched": lambda policy=policy: batched(whole, policy, passes),
+        contenders = {"batched": lambda policy=policy: batched(whole, policy, passes)}
+        if has_kornia:  # right after ours, so that both meet the machine in the same state
+            contenders["kornia, batches"] = lambda policy=policy: with_kornia(whole, policy, passes)
+        contenders |= {
             "albumentations, DataLoader": lambda policy=policy: per_image(
                 few, PerImage(compose(policy))
             ),
@@ -84,8 +86,6 @@ def measure(options: Options) -> dict[str, Any]:
                 few, TorchvisionV2(policy)
             ),
         }
-        if has_kornia:
-            contenders["kornia, batches"] = lambda policy=policy: with_kornia(whole, policy, passes)
         comparisons[name] = compared(
             in_turns(contenders, options.repeats), ours="batched", unit="images/s"
         )
