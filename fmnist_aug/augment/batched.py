@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fmnist_aug.augment.policies import (
@@ -98,9 +99,9 @@ def augment_batch(
     return images
 
 
-def _mirror(images: Tensor, chosen: Any) -> Tensor:
+def _mirror(images: Tensor, chosen: NDArray[np.bool_] | Tensor) -> Tensor:
     """Mirror the images that are chosen, bool (N,)."""
-    if isinstance(chosen, Tensor):  # counting them would make a GPU wait
+    if isinstance(chosen, Tensor):  # to count them would make a GPU wait
         return _select(chosen, images.flip(3), images)
     mirrored = images.numpy().copy()
     mirrored[chosen] = torch.from_numpy(mirrored[chosen]).flip(3).numpy()
