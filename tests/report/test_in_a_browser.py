@@ -3,7 +3,9 @@
 import shutil
 
 import pytest
-from test_report import make_samples, small, write_report
+
+from fmnist_aug.report import write_report
+from report.made_up import make_samples, small
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = next(
