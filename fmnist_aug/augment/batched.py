@@ -93,6 +93,8 @@ def augment_batch(
             numbers = list(uniforms(keys, 16 * position + 1, count))
         if isinstance(operation, Erase):
             images = _erase(images, operation, numbers, chosen)
+        elif isinstance(operation, Flip):
+            images = images.flip(3) if chosen is None else _mirror(images, chosen)
         else:
             changed = _apply(images, operation, numbers)
             images = changed if chosen is None else _select(chosen, changed, images)
@@ -119,12 +121,10 @@ def _select(chosen: Numbers, changed: Tensor, images: Tensor) -> Tensor:
 
 def _apply(
     images: Tensor,
-    operation: Flip | Affine | BrightnessContrast | Sharpen,
+    operation: Affine | BrightnessContrast | Sharpen,
     numbers: list[Numbers],
 ) -> Tensor:
     """All images changed; ``numbers`` are uniform in [0, 1), float32 (N,) each."""
-    if isinstance(operation, Flip):
-        return images.flip(3)
     if isinstance(operation, Affine):
         return _affine(images, operation, numbers)
     if isinstance(operation, BrightnessContrast):

@@ -7,5 +7,5 @@ from fmnist_aug.data import stratified_slice
 
 
 @pytest.fixture(scope="module")
-def slice_of_fashion():
+def garments():
     return stratified_slice(load_dataset("fashion-mnist", "train"), 600)

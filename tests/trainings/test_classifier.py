@@ -16,25 +16,25 @@ from trainings.short import CPU, SHORT
 
 
 @pytest.fixture(scope="module")
-def trained(slice_of_fashion):
+def trained(garments):
     settings = dataclasses.replace(SHORT, epochs=0.5, test_time_shift=True)
-    return train_model(slice_of_fashion, settings, base=get_policy("flip"), hardware=CPU)
+    return train_model(garments, settings, base=get_policy("flip"), hardware=CPU)
 
 
-def test_only_a_network_that_was_trained_on_mirrored_images_is_asked_about_them(slice_of_fashion):
+def test_only_a_network_that_was_trained_on_mirrored_images_is_asked_about_them(garments):
     short = dataclasses.replace(SHORT, epochs=0.1)
     for base, views in (("flip", ("identity", "flip")), ("erasing", ("identity",))):
-        trained = train_model(slice_of_fashion, short, base=get_policy(base), hardware=CPU)
+        trained = train_model(garments, short, base=get_policy(base), hardware=CPU)
         assert trained.classifier.header.views == views
-    trained = train_model(slice_of_fashion, short, hardware=CPU)
+    trained = train_model(garments, short, hardware=CPU)
     assert trained.classifier.header.views == ("identity",)
 
 
 # larger logits make a network surer of itself
 @pytest.mark.parametrize("sharper", [1, 1000])
 @pytest.mark.parametrize("views", [("identity",), ("identity", "flip")])
-def test_moved_images_count_where_the_others_leave_doubt(trained, slice_of_fashion, views, sharper):
-    images = slice_of_fashion.images[:200]
+def test_moved_images_count_where_the_others_leave_doubt(trained, garments, views, sharper):
+    images = garments.images[:200]
     around = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
     model = copy.deepcopy(trained.classifier.model)
     model.head.weight.data *= sharper
@@ -65,11 +65,11 @@ def test_moved_images_count_where_the_others_leave_doubt(trained, slice_of_fashi
     assert np.abs(found - own).max() > 1e-3
 
 
-def test_a_checkpoint_predicts_as_the_classifier_did(trained, slice_of_fashion, tmp_path):
+def test_a_checkpoint_predicts_as_the_classifier_did(trained, garments, tmp_path):
     path = tmp_path / "model.safetensors"
     trained.classifier.save(path)
     loaded = load_classifier(path)
-    images = slice_of_fashion.images[:30]
+    images = garments.images[:30]
     expected = trained.classifier.predict_proba(images)
     assert np.array_equal(loaded.predict_proba(images), expected)
     assert np.array_equal(loaded.predict_proba(images[..., 0]), expected)

@@ -47,12 +47,12 @@ def test_the_fastest_precision_is_taken_unless_the_rule_is_as_fast_but_for_noise
 
 
 @pytest.mark.parametrize("capability", ["avx2", "amx_bf16"])
-def test_measuring_times_each_precision_on_real_steps(slice_of_fashion, monkeypatch, capability):
+def test_measuring_times_each_precision_on_real_steps(garments, monkeypatch, capability):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {capability: True})
     monkeypatch.setattr(measure, "TURNS", 1)
     before = torch.get_rng_state()
     small = dataclasses.replace(SHORT, batch_size=16)
-    found = measure_precision(slice_of_fashion, small, "cpu", choose_hardware("cpu").precision)
+    found = measure_precision(garments, small, "cpu", choose_hardware("cpu").precision)
     assert found.trial_seconds.keys() == {"fp32", "bf16"}
     assert min(found.step_seconds.values()) > 0
     assert found.hardware.precision in found.step_seconds
@@ -82,7 +82,7 @@ def test_presets_are_complete_and_settings_are_checked():
 
 
 def test_a_precision_that_is_hopelessly_slow_is_not_measured_on_whole_batches(
-    slice_of_fashion, monkeypatch
+    garments, monkeypatch
 ):
     trained: list[tuple[str, int]] = []
 
@@ -93,15 +93,15 @@ def test_a_precision_that_is_hopelessly_slow_is_not_measured_on_whole_batches(
 
     monkeypatch.setattr(measure, "train_model", train)
     small = dataclasses.replace(SHORT, batch_size=16)
-    found = measure_precision(slice_of_fashion, small, "cpu", "bf16")
+    found = measure_precision(garments, small, "cpu", "bf16")
     assert found.hardware == Hardware("cpu", "fp32")
     assert found.trial_seconds == {"fp32": 8, "bf16": 40}
     assert found.step_seconds == {"fp32": 16}
     assert ("bf16", 16) not in trained
 
 
-def test_precisions_are_measured_on_images_that_are_sorted_by_class(slice_of_fashion, monkeypatch):
+def test_precisions_are_measured_on_images_that_are_sorted_by_class(garments, monkeypatch):
     monkeypatch.setattr(measure, "TURNS", 1)
-    by_class = slice_of_fashion.subset(np.argsort(slice_of_fashion.labels, kind="stable"))
+    by_class = garments.subset(np.argsort(garments.labels, kind="stable"))
     small = dataclasses.replace(SHORT, batch_size=4)
     assert measure_precision(by_class, small, "cpu", "fp32").step_seconds

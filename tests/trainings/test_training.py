@@ -21,8 +21,8 @@ from trainings.short import CPU, SHORT
 
 
 @pytest.fixture(scope="module")
-def plan(slice_of_fashion):
-    names = slice_of_fashion.class_names
+def plan(garments):
+    names = garments.class_names
     draws = tuple(0.5 if label in (0, 6) else 0.02 for label in range(10))
     return ConfusionPlan(names, (), draws, "buttons", "made for a test")
 
@@ -38,35 +38,33 @@ def assert_equal(one, other):
 
 
 @pytest.mark.fault(16)
-def test_training_learns_and_repeats_to_the_bit(slice_of_fashion, plan):
+def test_training_learns_and_repeats_to_the_bit(garments, plan):
     first, second = (
-        train_model(
-            slice_of_fashion, SHORT, base=get_policy("flip"), plan=plan, seed=1, hardware=CPU
-        )
+        train_model(garments, SHORT, base=get_policy("flip"), plan=plan, seed=1, hardware=CPU)
         for _ in range(2)
     )
     assert_equal(weights(first), weights(second))
     assert first.steps == 24
     assert first.images_seen == 24 * 50
-    accuracy = (first.classifier.predict(slice_of_fashion.images) == slice_of_fashion.labels).mean()
+    accuracy = (first.classifier.predict(garments.images) == garments.labels).mean()
     assert accuracy > 0.5
-    other = train_model(slice_of_fashion, SHORT, plan=plan, seed=2, hardware=CPU)
+    other = train_model(garments, SHORT, plan=plan, seed=2, hardware=CPU)
     assert not torch.equal(other.classifier.model.head.weight, first.classifier.model.head.weight)
 
 
 @pytest.mark.fault(16)
-def test_training_leaves_torchs_random_state_alone(slice_of_fashion):
+def test_training_leaves_torchs_random_state_alone(garments):
     before = torch.get_rng_state()
-    train_model(slice_of_fashion, dataclasses.replace(SHORT, epochs=0.2), hardware=CPU)
+    train_model(garments, dataclasses.replace(SHORT, epochs=0.2), hardware=CPU)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_plan_that_changes_with_time_takes_as_many_steps(slice_of_fashion, plan):
+def test_a_plan_that_changes_with_time_takes_as_many_steps(garments, plan):
     changing = dataclasses.replace(plan, start=0.3, ramp=0.3, stop=0.8)
-    trained = train_model(slice_of_fashion, SHORT, plan=changing, hardware=CPU)
-    assert trained.steps == SHORT.steps_for(len(slice_of_fashion))
+    trained = train_model(garments, SHORT, plan=changing, hardware=CPU)
+    assert trained.steps == SHORT.steps_for(len(garments))
     short = dataclasses.replace(SHORT, epochs=0.2)
-    train_model(slice_of_fashion, short, plan=changing, hardware=CPU)
+    train_model(garments, short, plan=changing, hardware=CPU)
 
 
 class Stop(Exception):
@@ -84,11 +82,11 @@ class Stop(Exception):
     ids=["muon and hard examples", "mixing, resizing and an average", "sgd and dropout"],
 )
 def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
-    slice_of_fashion, plan, tmp_path, settings, monkeypatch
+    garments, plan, tmp_path, settings, monkeypatch
 ):
     from fmnist_aug.training import progress
 
-    data = slice_of_fashion.subset(np.arange(150 if settings.model == "baseline-cnn" else 600))
+    data = garments.subset(np.arange(150 if settings.model == "baseline-cnn" else 600))
     plan = dataclasses.replace(plan, keep=0.5, keep_after=0.5)
     base = get_policy("flip").then(get_policy(settings.augment))
     options = {"plan": plan, "base": base, "hardware": CPU, "seed": 3}
@@ -122,11 +120,11 @@ def test_hard_examples_are_those_with_the_highest_last_loss():
     assert hard.choose(torch.tensor([3, 1, 3, 1]), 3).tolist() == [0, 1, 3]
 
 
-def test_keeping_hard_examples_passes_over_more_draws_in_as_many_steps(slice_of_fashion):
-    plan = ConfusionPlan.empty(slice_of_fashion.class_names, keep=0.5)
-    trained = train_model(slice_of_fashion, SHORT, plan=plan, hardware=CPU)
+def test_keeping_hard_examples_passes_over_more_draws_in_as_many_steps(garments):
+    plan = ConfusionPlan.empty(garments.class_names, keep=0.5)
+    trained = train_model(garments, SHORT, plan=plan, hardware=CPU)
     assert (trained.steps, trained.images_seen) == (24, 24 * 50)
-    everything = train_model(slice_of_fashion, SHORT, hardware=CPU)
+    everything = train_model(garments, SHORT, hardware=CPU)
     first, second = weights(trained), weights(everything)
     assert not torch.equal(first["head.weight"], second["head.weight"])
     with pytest.raises(DataError, match="keep"):
@@ -134,14 +132,14 @@ def test_keeping_hard_examples_passes_over_more_draws_in_as_many_steps(slice_of_
 
 
 @pytest.mark.fault(13)
-def test_the_state_of_another_training_or_a_damaged_one_is_not_used(slice_of_fashion, tmp_path):
+def test_the_state_of_another_training_or_a_damaged_one_is_not_used(garments, tmp_path):
     state = tmp_path / "state.safetensors"
-    train_model(slice_of_fashion, SHORT, seed=1, hardware=CPU, state_path=state)
-    expected = weights(train_model(slice_of_fashion, SHORT, seed=2, hardware=CPU))
-    found = train_model(slice_of_fashion, SHORT, seed=2, hardware=CPU, state_path=state)
+    train_model(garments, SHORT, seed=1, hardware=CPU, state_path=state)
+    expected = weights(train_model(garments, SHORT, seed=2, hardware=CPU))
+    found = train_model(garments, SHORT, seed=2, hardware=CPU, state_path=state)
     assert_equal(weights(found), expected)
     state.write_bytes(state.read_bytes()[:1000])
-    found = train_model(slice_of_fashion, SHORT, seed=2, hardware=CPU, state_path=state)
+    found = train_model(garments, SHORT, seed=2, hardware=CPU, state_path=state)
     assert_equal(weights(found), expected)
 
 
@@ -173,20 +171,20 @@ def test_a_constant_data_set_trains_without_nan():
 
 
 @pytest.mark.fault(6)
-def test_a_loss_that_is_not_finite_stops_the_run(slice_of_fashion):
+def test_a_loss_that_is_not_finite_stops_the_run(garments):
     wild = dataclasses.replace(SHORT, optimizer="sgd", learning_rate=1e30, weight_decay=1e3)
     with pytest.raises(TrainingError, match="learning rate"):
-        train_model(slice_of_fashion, wild, hardware=CPU)
+        train_model(garments, wild, hardware=CPU)
 
 
-def test_bf16_training_stays_close_to_fp32(slice_of_fashion):
+def test_bf16_training_stays_close_to_fp32(garments):
     settings = dataclasses.replace(SHORT, epochs=1)
     accuracies = [
         (
-            train_model(
-                slice_of_fashion, settings, hardware=Hardware("cpu", precision)
-            ).classifier.predict(slice_of_fashion.images)
-            == slice_of_fashion.labels
+            train_model(garments, settings, hardware=Hardware("cpu", precision)).classifier.predict(
+                garments.images
+            )
+            == garments.labels
         ).mean()
         for precision in ("fp32", "bf16")
     ]
@@ -195,25 +193,23 @@ def test_bf16_training_stays_close_to_fp32(slice_of_fashion):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_training_on_a_gpu(slice_of_fashion, plan, precision):
-    trained = train_model(slice_of_fashion, SHORT, plan=plan, hardware=Hardware("cuda", precision))
-    predicted = trained.classifier.predict(slice_of_fashion.images)
-    assert (predicted == slice_of_fashion.labels).mean() > 0.5
+def test_training_on_a_gpu(garments, plan, precision):
+    trained = train_model(garments, SHORT, plan=plan, hardware=Hardware("cuda", precision))
+    predicted = trained.classifier.predict(garments.images)
+    assert (predicted == garments.labels).mean() > 0.5
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
-def test_replaying_a_recorded_step_trains_as_the_step_itself_does(
-    slice_of_fashion, plan, monkeypatch
-):
+def test_replaying_a_recorded_step_trains_as_the_step_itself_does(garments, plan, monkeypatch):
     gpu = Hardware("cuda", "bf16")
-    replayed = train_model(slice_of_fashion, SHORT, plan=plan, hardware=gpu)
+    replayed = train_model(garments, SHORT, plan=plan, hardware=gpu)
     monkeypatch.setattr(engine, "ReplayedStep", lambda step, version, device: step)
-    one_by_one = train_model(slice_of_fashion, SHORT, plan=plan, hardware=gpu)
+    one_by_one = train_model(garments, SHORT, plan=plan, hardware=gpu)
     assert np.allclose(
         [point[1] for point in replayed.curve], [p[1] for p in one_by_one.curve], atol=0.05
     )
-    same = replayed.classifier.predict(slice_of_fashion.images)
-    assert (same == one_by_one.classifier.predict(slice_of_fashion.images)).mean() > 0.9
+    same = replayed.classifier.predict(garments.images)
+    assert (same == one_by_one.classifier.predict(garments.images)).mean() > 0.9
 
 
 def test_a_step_is_recorded_once_and_again_when_its_draws_or_its_plan_change(monkeypatch):

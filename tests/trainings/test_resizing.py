@@ -4,21 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from fmnist_aug import ConfusionPlan, ConfusionReport, load_dataset
-from fmnist_aug.data import stratified_slice
+from fmnist_aug import ConfusionPlan, ConfusionReport
 from fmnist_aug.models import FastCNN
-from fmnist_aug.training import Hardware, TrainSettings, train_model
+from fmnist_aug.training import TrainSettings, train_model
 from fmnist_aug.training.resizing import resize, size_at, work_done
+from trainings.short import CPU
 
-CPU = Hardware("cpu", "fp32")
 SETTINGS = TrainSettings(
     model="fast-cnn", epochs=2, batch_size=50, optimizer="muon", progressive_resizing=0.5
 )
-
-
-@pytest.fixture(scope="module")
-def garments():
-    return stratified_slice(load_dataset("fashion-mnist", "train"), 600)
 
 
 @pytest.fixture

@@ -8,17 +8,14 @@ from fmnist_aug import AugmentationSampler, AugmentedDataset, ConfusionPlan, Con
 from fmnist_aug.augment import get_policy
 from fmnist_aug.classifier import read_tensors
 from fmnist_aug.comparison import ARMS, arm_treatment
-from fmnist_aug.data import load_dataset, stratified_slice
 from fmnist_aug.errors import DataError, UsageError
 from fmnist_aug.sampler import DistributedAugmentationSampler
-from fmnist_aug.training import Hardware, TrainSettings, progress, refresh, train_model
+from fmnist_aug.training import progress, refresh, train_model
 from fmnist_aug.training.batches import Batches
 from fmnist_aug.training.distributed import Processes
 from fmnist_aug.training.engine import _header
 from fmnist_aug.training.refresh import RefreshedDraws, hold_back, refresh_plan
-
-CPU = Hardware("cpu", "fp32")
-SHORT = TrainSettings(model="fast-cnn", epochs=2, batch_size=50, optimizer="muon")
+from trainings.short import CPU, SHORT
 
 
 def report_of(pairs, names):
@@ -26,11 +23,6 @@ def report_of(pairs, names):
     for one, other in pairs:
         counts[one, other] = counts[other, one] = 10
     return ConfusionReport(tuple(map(tuple, counts.tolist())), names)
-
-
-@pytest.fixture(scope="module")
-def garments():
-    return stratified_slice(load_dataset("fashion-mnist", "train"), 600)
 
 
 @pytest.fixture(scope="module")
