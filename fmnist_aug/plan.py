@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +53,7 @@ class ConfusionPlan:
             an extra in proportion to the others of its class; empty for all alike.
         excluded: indices of training images that are never drawn as extras, since their label is
             probably wrong.
-        start: share of the training after which the extra draws begin.
+        start: share of the training, in passes over the images, after which the extra draws begin.
         ramp: share of the training over which they then grow, linearly, to their full number.
         stop: share of the training after which there are none any more.
         refresh_every: after how many passes over the training images the training engine chooses
@@ -131,6 +132,27 @@ class ConfusionPlan:
         if progress < self.start or (progress >= self.stop and self.stop < 1):
             return 0.0
         return min(1.0, (progress - self.start) / self.ramp) if self.ramp else 1.0
+
+    def share_until(self, progress: float) -> float:
+        """`share_at` summed up from the beginning; 1 at the end if it is 1 all along.
+
+        >>> plan = dataclasses.replace(ConfusionPlan.empty(["a", "b"]), start=0.2, ramp=0.2)
+        >>> [round(plan.share_until(share), 2) for share in (0.1, 0.4, 0.5, 1.0)]
+        [0.0, 0.1, 0.2, 0.7]
+        """
+        end = progress if self.stop == 1 else min(progress, self.stop)
+        done = max(0.0, end - self.start)
+        return done * done / (2 * self.ramp) if done < self.ramp else done - self.ramp / 2
+
+    def progress_at(self, share: float) -> float:
+        """How far the training is when `share_until` has grown to this value; its inverse.
+
+        >>> plan = dataclasses.replace(ConfusionPlan.empty(["a", "b"]), start=0.2, ramp=0.2)
+        >>> [round(plan.progress_at(share), 2) for share in (0.025, 0.1, 0.7)]
+        [0.3, 0.4, 1.0]
+        """
+        full = self.ramp / 2
+        return self.start + (math.sqrt(2 * self.ramp * share) if share < full else share + full)
 
     @classmethod
     def from_report(

@@ -105,7 +105,8 @@ class AugmentationSampler(_Position, Sampler[int]):
     The number of extra draws of a class with ``n`` images is ``round(w · n)``, where ``w`` is the
     plan's ``extra_draws`` for that class; they are drawn without replacement until all images of
     the class were drawn. Where the plan weighs single images, an image is drawn as often as its
-    weight says, rounded up or down by chance. The order is a function of (seed, epoch) alone. Call
+    weight says, rounded up or down by chance. Where the plan's extra draws start, grow or stop with
+    time, they lie in that part of an epoch. The order is a function of (seed, epoch) alone. Call
     `set_epoch` before each epoch, as with torch's ``DistributedSampler``; otherwise each epoch
     repeats the last.
 
@@ -118,8 +119,8 @@ class AugmentationSampler(_Position, Sampler[int]):
         seed: another seed gives another order.
         num_samples: at most so many draws an epoch, for those who need equal lengths. Only then
             may images be left out of an epoch.
-        epochs: length of the training, for a plan whose extra draws start, grow or stop with
-            time. The length is then that of the current epoch.
+        epochs: length of the training, which need not be whole, for a plan whose extra draws
+            start, grow or stop with time. The length is then that of the current epoch.
 
     Raises:
         DataError: the labels can't be found, or the plan has fewer classes than the labels, or
@@ -183,7 +184,14 @@ class AugmentationSampler(_Position, Sampler[int]):
     def _extras_in(self, epoch: int) -> tuple[int, ...]:
         if not self.plan.changes_with_time:
             return self.extras_per_class
-        return self._extras(self.plan.share_at(min(epoch / (self.epochs or 1.0), 1.0)))
+        first, last = self._share_until(epoch), self._share_until(epoch + 1)
+        return self._extras((last - first) * (self.epochs or 1.0))
+
+    def _share_at(self, moment: float) -> float:
+        return self.plan.share_at(moment / (self.epochs or 1.0))
+
+    def _share_until(self, moment: float) -> float:
+        return self.plan.share_until(moment / (self.epochs or 1.0))
 
     def __len__(self) -> int:
         """Draws in the current epoch; all epochs are alike unless the plan changes with time."""
@@ -200,6 +208,8 @@ class AugmentationSampler(_Position, Sampler[int]):
         """All draws of an epoch at once: indices and copy numbers, both int64 (len(self),)."""
         indices = [np.arange(len(self.labels))]
         copies = [np.zeros(len(self.labels), np.int64)]
+        moments = np.random.default_rng([self.seed, epoch, 2])  # of draws, as shares of the epoch
+        times = moments.random(len(self.labels))
         for label, (members, extras) in enumerate(
             zip(self._members, self._extras_in(epoch), strict=True)
         ):
@@ -207,14 +217,19 @@ class AugmentationSampler(_Position, Sampler[int]):
                 continue
             generator = np.random.default_rng([self.seed, epoch, 1, label])
             if self.plan.in_place:
+                full = self.extras_per_class[label]
                 # w extra draws on top would be w / (1 + w) of all draws
-                share = extras / (extras + len(members))
-                copies[0][generator.permutation(members)[: round(share * len(members))]] = 1
+                share = full / (full + len(members))
+                chosen = generator.permutation(members)
+                if self.plan.changes_with_time:
+                    in_force = [self._share_at(epoch + moment) for moment in times[chosen]]
+                    chosen = chosen[generator.random(len(chosen)) < in_force]
+                copies[0][chosen[: round(share * len(members) * (extras / full))]] = 1
                 continue
             if self._weights is not None:
-                times = _spread(extras, self._weights[members], generator)
-                indices.append(np.repeat(members, times))
-                copies.append(np.concatenate([np.arange(1, n + 1) for n in times]))
+                times_drawn = _spread(extras, self._weights[members], generator)
+                indices.append(np.repeat(members, times_drawn))
+                copies.append(np.concatenate([np.arange(1, n + 1) for n in times_drawn]))
                 continue
             rounds, rest = divmod(extras, len(members))
             for copy in range(1, rounds + 1):
@@ -222,10 +237,22 @@ class AugmentationSampler(_Position, Sampler[int]):
                 copies.append(np.full(len(members), copy))
             indices.append(generator.permutation(members)[:rest])
             copies.append(np.full(rest, rounds + 1))
-        order = np.random.default_rng([self.seed, epoch, 0]).permutation(
-            sum(len(part) for part in indices)
-        )[: self.length_in(epoch)]
-        return np.concatenate(indices)[order], np.concatenate(copies)[order]
+        drawn, numbers = np.concatenate(indices), np.concatenate(copies)
+        order = np.random.default_rng([self.seed, epoch, 0]).permutation(len(drawn))
+        order = order[: self.length_in(epoch)]
+        if self.plan.changes_with_time:
+            extra_times = self._times_of_extras(epoch, len(drawn) - len(times), moments)
+            order = order[np.concatenate([times, extra_times])[order].argsort()]
+        return drawn[order], numbers[order]
+
+    def _times_of_extras(
+        self, epoch: int, count: int, generator: np.random.Generator
+    ) -> NDArray[np.float64]:
+        """When in an epoch, 0–1, extra draws come: as often as the plan's share of them says."""
+        first, last = self._share_until(epoch), self._share_until(epoch + 1)
+        shares = generator.uniform(first, last, count)
+        progress = np.array([self.plan.progress_at(share) for share in shares])
+        return progress * (self.epochs or 1.0) - epoch
 
     def __iter__(self) -> Iterator[int]:
         return self._begin(*self.epoch_draws(self.epoch))

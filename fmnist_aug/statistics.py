@@ -28,8 +28,6 @@ class Contrast:
         verdict: whether a is better or worse than b, or there is no evidence for either.
         standard_error: of the difference.
         degrees_of_freedom: of the t distribution that was used.
-        minimum_detectable_difference: the true difference that such a comparison would find
-            with 80 % probability; None for one run.
     """
 
     difference: float
@@ -38,7 +36,11 @@ class Contrast:
     verdict: Verdict
     standard_error: float | None
     degrees_of_freedom: float | None
-    minimum_detectable_difference: float | None
+
+    @property
+    def minimum_detectable_difference(self) -> float | None:
+        """The true difference that would be found with 80 % probability; None for one run."""
+        return self.detectable(LEVEL)
 
     def interval(self, level: float) -> tuple[float, float]:
         """Confidence interval of the difference at another level than 95 %.
@@ -53,6 +55,19 @@ class Contrast:
             return -1.0, 1.0
         half = float(t.ppf((1 + level) / 2, self.degrees_of_freedom)) * self.standard_error
         return max(self.difference - half, -1.0), min(self.difference + half, 1.0)
+
+    def detectable(self, level: float) -> float | None:
+        """`minimum_detectable_difference` if evidence is asked for at another level than 95 %.
+
+        Args:
+            level: between 0 and 1, as for `interval`.
+        """
+        from scipy.stats import t
+
+        if self.standard_error is None:
+            return None
+        found = t.ppf((1 + level) / 2, self.degrees_of_freedom)
+        return float(found + t.ppf(POWER, self.degrees_of_freedom)) * self.standard_error
 
 
 def contrast(correct_a: ArrayLike, correct_b: ArrayLike) -> Contrast:
@@ -96,7 +111,7 @@ def contrast(correct_a: ArrayLike, correct_b: ArrayLike) -> Contrast:
     differences = a.astype(np.float64) - b
     mean = float(differences.mean())
     if 1 in a.shape:  # a single run or image says nothing about how much they vary
-        return Contrast(mean, (-1.0, 1.0), 1.0, "no evidence", None, None, None)
+        return Contrast(mean, (-1.0, 1.0), 1.0, "no evidence", None, None)
     error, freedom = _standard_error(differences, a.mean(axis=1), b.mean(axis=1))
     return _judge(mean, error, freedom)
 
@@ -193,5 +208,4 @@ def _judge(mean: float, error: float, freedom: float) -> Contrast:
         verdict=verdict,
         standard_error=error,
         degrees_of_freedom=freedom,
-        minimum_detectable_difference=half + float(t.ppf(POWER, freedom)) * error,
     )

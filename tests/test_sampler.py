@@ -266,13 +266,36 @@ def test_extra_draws_start_grow_and_stop_as_planned():
         assert len(indices) == len(sampler)
         assert sorted(indices[copies == 0].tolist()) == list(range(100))
         lengths.append(len(sampler) - 100)
-    assert lengths == [0, 0, 0, 12, 25, 37, 50, 50, 0, 0]
+    assert lengths == [0, 0, 6, 19, 31, 44, 50, 50, 0, 0]
     sampler.set_epoch(5)
     state = sampler.state_dict(consumed=130)
     resumed = AugmentationSampler([0, 1] * 50, plan, epochs=10)
     resumed.load_state_dict(state)
-    assert len(order(resumed)) == 7
+    assert len(order(resumed)) == 14
     with pytest.raises(UsageError, match="epochs="):
         AugmentationSampler([0, 1], plan)
     with pytest.raises(UsageError, match="AugmentationSampler"):
         DistributedAugmentationSampler([0, 1], plan, num_replicas=2, rank=0)
+
+
+@pytest.mark.parametrize("in_place", [False, True], ids=["on top", "in place"])
+def test_extra_draws_start_and_stop_within_an_epoch(in_place):
+    plan = dataclasses.replace(make_plan([1.0, 0]), start=0.25, stop=0.7, in_place=in_place)
+    sampler = AugmentationSampler([0, 1] * 2000, plan, epochs=2.5)
+    copies = [sampler.epoch_draws(epoch)[1] for epoch in range(3)]
+    regular = [np.ones(len(each)) if in_place else each == 0 for each in copies]
+    passed = np.concatenate([epoch + each.cumsum() / 4000 for epoch, each in enumerate(regular)])
+    moments = passed[np.concatenate(copies) > 0] / 2.5
+    # in force from epoch 0.625 to epoch 1.75
+    assert len(moments) == pytest.approx(1.125 * (1000 if in_place else 2000), abs=1)
+    assert [moments.min(), moments.max()] == pytest.approx([0.25, 0.7], abs=0.01)
+    middle = np.count_nonzero((moments > 0.3) & (moments < 0.65)) / len(moments)
+    assert middle == pytest.approx(0.35 / 0.45, abs=0.05)
+
+
+def test_extra_draws_that_grow_are_more_at_the_end_of_an_epoch():
+    plan = dataclasses.replace(make_plan([1.0, 0]), ramp=1.0)
+    _, copies = AugmentationSampler([0, 1] * 2000, plan, epochs=1).epoch_draws(0)
+    assert (copies > 0).sum() == 1000
+    first, second = np.array_split(copies > 0, 2)
+    assert first.sum() / second.sum() == pytest.approx(1 / 3, abs=0.1)

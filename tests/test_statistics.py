@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fmnist_aug.comparison import contrast
+from fmnist_aug.comparison.results import contrast_figures
 from fmnist_aug.errors import UsageError
 from fmnist_aug.statistics import holm, mean_interval
 
@@ -98,6 +99,23 @@ def test_intervals_at_other_levels_enclose_each_other():
     wide = found.interval(0.995)
     assert wide[0] < found.ci95[0] < found.ci95[1] < wide[1]
     assert contrast(a[:1], b[:1]).interval(0.5) == (-1.0, 1.0)
+    assert found.detectable(0.95) == found.minimum_detectable_difference
+    assert found.detectable(0.995) > found.minimum_detectable_difference
+    assert contrast(a[:1], b[:1]).detectable(0.5) is None
+
+
+def test_what_a_comparison_would_have_shown_is_what_its_verdicts_would_have():
+    correct = dict(
+        zip(("baseline", "uniform", "targeted"), np.random.default_rng(0).random((3, 3, 500)) < 0.8)
+    )
+    figures = contrast_figures(correct, np.arange(500) % 2, ["a", "b"])
+    for entry in figures:
+        by_itself = contrast(correct[entry["a"]], correct[entry["b"]])
+        assert entry["minimum_detectable_difference"] == by_itself.detectable(1 - 0.05 / 3)
+    del correct["uniform"]  # no other contrast is left, so nothing is adjusted
+    (entry,) = contrast_figures(correct, np.arange(500) % 2, ["a", "b"])
+    by_itself = contrast(correct["targeted"], correct["baseline"])
+    assert entry["minimum_detectable_difference"] == by_itself.minimum_detectable_difference
 
 
 def test_equal_predictions_are_no_difference():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fmnist_aug.comparison.arms import CONTRASTS
 from fmnist_aug.confusion import ConfusionReport
-from fmnist_aug.statistics import Contrast, Verdict, contrast, holm, mean_interval
+from fmnist_aug.statistics import LEVEL, Contrast, Verdict, contrast, holm, mean_interval
 
 SCHEMA = 1
 
@@ -112,7 +112,7 @@ def contrast_figures(
     Holm's method, over all contrasts and, within each of them, over the classes. ``ci95`` and
     ``p_value`` are those of a contrast by itself; the classes' ``ci95_adjusted`` hold all classes
     of a contrast at once with 95 % probability (Bonferroni, so they are a little wider than the
-    verdicts' p-values would have them).
+    verdicts' p-values would have them), and so much is asked of a detectable difference, too.
 
     Args:
         correct: for each arm bool (runs, images), rows in the order of the seeds.
@@ -131,7 +131,7 @@ def contrast_figures(
             "p_value": item.p_value,
             "p_value_adjusted": p_value,
             "verdict": _adjusted_verdict(item, p_value),
-            "minimum_detectable_difference": item.minimum_detectable_difference,
+            "minimum_detectable_difference": item.detectable(1 - (1 - LEVEL) / len(found)),
             "per_class": _class_figures(correct[a], correct[b], labels, class_names),
         }
         for (a, b), item, p_value in zip(pairs, found, adjusted, strict=True)

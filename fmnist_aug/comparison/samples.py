@@ -142,7 +142,7 @@ def _augment(
 
     indices = torch.full((copies,), index)
     batch = draw(indices)
-    if mix := targeted.mix or base.mix:
+    if mix := targeted.mix or (base.mix if targeted.on_base else None):
         keys = draw_keys(seed + 1, 0, indices, numbers)
         partners = Partners(train.labels, train.num_classes, pairs, mix.partner)
         others = draw(partners.choose(keys, indices))

@@ -40,7 +40,7 @@ def make_draws(
     refreshed: list[ConfusionPlan],
     predict: Predict,
 ) -> Draws:
-    """The draws of a training, made for as many epochs as make up all the batches.
+    """The draws of a training, made for as many epochs, and parts of one, as make up all batches.
 
     Args:
         dataset: the training images.
@@ -62,12 +62,9 @@ def _make_sampler(
 ) -> AugmentationSampler:
     if not plan.changes_with_time:
         return AugmentationSampler(dataset, plan, seed=seed)
-    epochs = 1
-    while True:
-        sampler = AugmentationSampler(dataset, plan, seed=seed, epochs=epochs)
-        if sum(sampler.length_in(epoch) for epoch in range(epochs)) >= draws:
-            return sampler
-        epochs += 1
+    extras = sum(AugmentationSampler(dataset, plan, seed=seed, epochs=1).extras_per_class)
+    per_epoch = len(dataset) + (0 if plan.in_place else extras * plan.share_until(1.0))
+    return AugmentationSampler(dataset, plan, seed=seed, epochs=draws / per_epoch)
 
 
 class Batches:
@@ -143,7 +140,8 @@ class Batches:
         if len(where) > self.batch_size:
             chosen = self.hard.choose(where, self.batch_size)
             where, copies = where[chosen], copies[chosen]
-            epochs = self.hard.visits[where]
+            # a mirror goes by epoch plus copy; whatever the copy, it shall turn at each visit
+            epochs = self.hard.visits[where] + copies
         where, copies, epochs = where[self.share], copies[self.share], epochs[self.share]
         if decoded is None:
             originals = self._originals(where)
@@ -234,12 +232,15 @@ class Batches:
     ) -> tuple[Tensor, Tensor]:
         """Mix in partners as the policies say; images, and probabilities (N, classes).
 
-        Extra draws are mixed as the targeted policy says if it mixes, else as the base policy says.
+        Extra draws are mixed as the targeted policy says if it mixes, else as the base policy says
+        if it comes first.
         """
         own = self.labels[indices]
         targets = F.one_hot(own, self.num_classes).float()
         for extra, mix, partners in self._find_mixtures():
-            wanted = ((copies > 0) == extra) | (not self.targeted.mix)
+            wanted = (copies > 0) == extra
+            if not self.targeted.mix and self.targeted.on_base:
+                wanted = torch.ones_like(wanted)
             keys = draw_keys(self.seed + extra * _TARGETED_SEED, epochs, indices, copies)
             chosen = partners.choose(keys, indices)
             others = self._augment(self._originals(chosen), chosen, copies, epochs)

@@ -201,7 +201,7 @@ def train_model(
                 losses = F.cross_entropy(logits, labels, reduction="none")
                 if targets.ndim == 2:  # how hard an image is by itself doesn't show in a mixture
                     mixed = targets.amax(dim=1) < 1
-                    losses = torch.where(mixed, batches.hard.losses[indices], losses)
+                    losses = losses.masked_fill(mixed, -torch.inf)
                 batches.hard.record(
                     *(processes.gather(values, batch_size) for values in (indices, losses))
                 )

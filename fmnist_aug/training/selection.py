@@ -40,8 +40,11 @@ class HardExamples:
 
         Args:
             indices: int64 (N,), each draw's index in the data set.
-            losses: float (N,).
+            losses: float (N,); −∞ of a draw that tells nothing.
         """
+        before = self.losses[indices]
         # an image that was drawn twice keeps its larger loss, whatever the order of the draws
         self.losses.scatter_reduce_(0, indices, losses, "amax", include_self=False)
+        after = self.losses[indices]
+        self.losses[indices] = torch.where(after == -torch.inf, before, after)
         self.visits[indices] += 1
