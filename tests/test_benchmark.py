@@ -2,10 +2,15 @@ import dataclasses
 import json
 import subprocess
 import sys
+import time
+import types
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
+from fmnist_aug import load_dataset
 from fmnist_aug.training import Hardware
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -98,6 +103,73 @@ def test_the_plain_loop_is_said_to_compute_in_fp32_whatever_pays_here(tmp_path, 
     assert {line["method"]: line["precision"] for line in lines} == dict(
         zip(methods, ("bf16", "fp32"), strict=True)
     )
+
+
+def test_trainings_of_another_machine_are_repeated_on_this_one(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    from benchmarking import accuracy
+    from benchmarking.timing import Options
+
+    monkeypatch.setattr(accuracy, "_engine", lambda *_: (0.94, 60.0))
+    options = Options(
+        False,
+        2,
+        1,
+        tmp_path / "accuracy.jsonl",
+        methods=("fast preset",),
+        lengths=(2.0,),
+        runs=1,
+    )
+    accuracy.measure(options)
+    (line,) = map(json.loads, options.accuracy_file.read_text().splitlines())
+    others = [
+        line | {"seconds": 1.0, name: value}
+        for name, value in (
+            ("device", "cuda"),
+            ("device_name", "another"),
+            ("threads", 64),
+            ("precision", "fp16"),
+        )
+    ]
+    options.accuracy_file.write_text("".join(json.dumps(other) + "\n" for other in others))
+    assert accuracy.measure(options)["seconds_to"]["94% fast preset"] == 60.0
+    options.accuracy_file.write_text(json.dumps(line | {"commit": "earlier"}) + "\n")
+    found = accuracy.measure(dataclasses.replace(options, lengths=(2.0, 3.0)))
+    assert any("several commits" in note for note in found["notes"])
+
+
+def test_the_seconds_of_the_engine_are_those_of_the_whole_training(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    from benchmarking import accuracy
+
+    def train(data, settings, **others):
+        time.sleep(0.2)
+        classifier = types.SimpleNamespace(predict=lambda images: np.zeros(len(images)))
+        return types.SimpleNamespace(classifier=classifier, seconds=0.0)
+
+    monkeypatch.setattr(accuracy, "train_model", train)
+    _, seconds = accuracy._engine("fast preset", 1, 0, 160)
+    assert seconds > 0.2  # and not only its steps
+
+
+def test_the_time_in_which_workers_leave_is_not_counted(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    from benchmarking import augmentation
+
+    class Loader:
+        def __init__(self, data, size, **others):
+            self.data = data
+
+        def __iter__(self):
+            for _ in range(6):
+                time.sleep(0.01)
+                yield torch.zeros(len(self.data)), torch.zeros(len(self.data))
+            time.sleep(3)
+
+    monkeypatch.setattr(augmentation, "DataLoader", Loader)
+    data = load_dataset("fashion-mnist", "test").subset(np.arange(100))
+    # four batches of 100 in some 0.04 s
+    assert augmentation.per_image(data, lambda image: image) > 400 / 3
 
 
 def test_the_engine_trains_the_preset_that_a_method_names(monkeypatch):

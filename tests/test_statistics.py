@@ -105,9 +105,9 @@ def test_intervals_at_other_levels_enclose_each_other():
 
 
 def test_what_a_comparison_would_have_shown_is_what_its_verdicts_would_have():
-    correct = dict(
-        zip(("baseline", "uniform", "targeted"), np.random.default_rng(0).random((3, 3, 500)) < 0.8)
-    )
+    generator = np.random.default_rng(0)
+    arms = ("baseline", "uniform", "targeted")
+    correct = {arm: generator.random((3, 500)) < 0.8 for arm in arms}
     figures = contrast_figures(correct, np.arange(500) % 2, ["a", "b"])
     for entry in figures:
         by_itself = contrast(correct[entry["a"]], correct[entry["b"]])

@@ -2,9 +2,9 @@
 
 Each method has a fixed list of lengths, and each length is trained with seeds that nothing was
 tuned on. Nothing is stopped by looking at the test set: the accuracy is that of the last epoch.
-The seconds are those of training and of the test-time views; reading the data, warming up (on
-dummy labels) and counting what is right lie outside. Every finished training is a line of a file,
-and is not repeated.
+The seconds are those of training, with all that it prepares, and of the test-time views; reading
+the data, warming up (on dummy labels) and counting what is right lie outside. Every finished
+training is a line of a file, and is not repeated on the same machine.
 """
 
 import dataclasses
@@ -57,7 +57,8 @@ def measure(options: Options) -> dict[str, Any]:
         for seed in seeds
         if epochs in values
     ]
-    outcomes = {_key(outcome): outcome for outcome in _read(options, limit)}
+    known = [outcome for outcome in _read(options, limit) if _is_of_here(outcome)]
+    outcomes = {_key(outcome): outcome for outcome in known}
     for method, epochs, seed in wanted:
         if (method, epochs, seed) not in outcomes:
             outcome = _train(method, epochs, seed, limit)
@@ -105,17 +106,15 @@ def summary(outcomes: list[Outcome]) -> dict[str, Any]:
                     else "not reached"
                 )
             )
+    commits = sorted({str(outcome["commit"]) for outcome in outcomes})
+    if len(commits) > 1:
+        notes.append(f"trained at several commits: {', '.join(commits)}")
     return {"comparisons": comparisons, "seconds_to": shortest, "notes": notes}
 
 
 def _train(method: str, epochs: float, seed: int, limit: int | None) -> Outcome:
-    plain = "plain" in method
-    train: Callable[..., tuple[float, float]] = _plain if plain else _engine
+    train: Callable[..., tuple[float, float]] = _plain if "plain" in method else _engine
     reached, seconds = train(method, epochs, seed, limit)
-    # the loop that people write knows of no other precision, and stays on the CPU
-    hardware = Hardware("cpu", "fp32") if plain else choose_hardware()
-    environment = describe_environment(hardware)
-    where = ("threads", "torch", "device", "precision", "device_name", "commit")
     return {
         "method": method,
         "epochs": epochs,
@@ -123,8 +122,24 @@ def _train(method: str, epochs: float, seed: int, limit: int | None) -> Outcome:
         "images": limit,
         "accuracy": reached,
         "seconds": seconds,
-        **{name: environment[name] for name in where},
+        **_where(method),
     }
+
+
+def _where(method: str) -> dict[str, Any]:
+    """Where a method is trained, and by which commit."""
+    # the loop that people write knows of no other precision, and stays on the CPU
+    hardware = Hardware("cpu", "fp32") if "plain" in method else choose_hardware()
+    environment = describe_environment(hardware)
+    names = ("threads", "torch", "device", "precision", "device_name", "commit")
+    return {name: environment[name] for name in names}
+
+
+def _is_of_here(outcome: Outcome) -> bool:
+    """Whether its seconds may stand beside those of this machine."""
+    names = ("threads", "device", "precision", "device_name")
+    here = _where(outcome["method"])
+    return all(outcome[name] == here[name] for name in names)
 
 
 def _engine(method: str, epochs: float, seed: int, limit: int | None) -> tuple[float, float]:
@@ -136,6 +151,7 @@ def _engine(method: str, epochs: float, seed: int, limit: int | None) -> tuple[f
     warm = train.subset(np.arange(min(len(train), 8 * settings.batch_size)))
     dummy = dataclasses.replace(warm, labels=np.arange(len(warm)) % 10)
     train_model(dummy, dataclasses.replace(settings, epochs=0.5))
+    started = time.perf_counter()
     trained = train_model(
         train,
         dataclasses.replace(settings, epochs=epochs),
@@ -143,9 +159,8 @@ def _engine(method: str, epochs: float, seed: int, limit: int | None) -> tuple[f
         plan=ConfusionPlan.empty(train.class_names, keep=preset.keep),
         seed=seed,
     )
-    started = time.perf_counter()
     predicted = trained.classifier.predict(test.images)
-    seconds = trained.seconds + time.perf_counter() - started
+    seconds = time.perf_counter() - started
     return float((predicted == test.labels).mean()), seconds
 
 

@@ -91,8 +91,8 @@ def measure(options: Options) -> dict[str, Any]:
         )
     notes = [
         f"batches of {BATCH}, normalised, with their labels; {options.threads} threads, or "
-        f"DataLoaders with {WORKERS} workers, without the time that these take to start; "
-        "torchvision and kornia: the nearest transforms they have"
+        f"DataLoaders with {WORKERS} workers, without the time that these take to start and "
+        "to end; torchvision and kornia: the nearest transforms they have"
     ]
     if not has_kornia:
         notes.append("kornia is not installed: skipped (pip install 'fmnist-aug[benchmark]')")
@@ -144,4 +144,5 @@ def per_image(data: ImageDataset, transform: Callable[[np.ndarray], Tensor]) -> 
     started, seen = time.perf_counter(), 0
     for images, _ in batches:
         seen += len(images)
-    return seen / (time.perf_counter() - started)
+        ended = time.perf_counter()  # not after the loop, which also waits for the workers to leave
+    return seen / (ended - started)

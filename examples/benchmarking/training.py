@@ -57,13 +57,14 @@ def plain(settings: TrainSettings, options: Options) -> float:
     steps, batch = steps_of(settings, options), settings.batch_size
     data = torchvision_images(True, get_policy(POLICY), None)
     # what the workers had loaded while nothing was trained yet would flatter it
-    skipped, began = (1 if options.quick else 5) * batch, 0.0
+    skipped, began, ended = (1 if options.quick else 5) * batch, 0.0, 0.0
 
     def on_batch(seen: int) -> bool:
-        nonlocal began
+        nonlocal began, ended
+        ended = time.perf_counter()
         if seen == skipped:
-            began = time.perf_counter()
+            began = ended
         return seen < skipped + steps * batch
 
     train_plainly(make_model(settings.model), data, batch_size=batch, on_batch=on_batch)
-    return steps * batch / (time.perf_counter() - began)
+    return steps * batch / (ended - began)
