@@ -32,7 +32,13 @@ def find_labels(source: Any) -> NDArray[np.int64]:
         )
     if hasattr(found, "detach"):
         found = found.detach().cpu().numpy()
-    labels = np.asarray(found)
+    try:
+        labels = np.asarray(found)
+    except ValueError as error:  # as for pairs of image and label
+        raise DataError(
+            f"labels must be whole numbers (N,), but those of this {type(source).__name__} are "
+            "pairs or the like; give the labels alone, as an array (N,)"
+        ) from error
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1 or (labels.size and labels.dtype.kind not in "iub"):

@@ -20,6 +20,7 @@ from fmnist_aug.data import (
     stratified_slice,
     write_idx_folder,
 )
+from fmnist_aug.data.folders import choose_format, read_images
 from fmnist_aug.data.idx import read_idx
 from fmnist_aug.errors import DataError, UsageError
 
@@ -29,6 +30,13 @@ IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 @pytest.fixture(scope="module")
 def twenty():
     return load_dataset("fashion-mnist", "train").subset(np.arange(20))
+
+
+def labelled(labels):
+    """Black images with these labels."""
+    names = tuple(map(str, range(max(labels) + 1)))
+    images = np.zeros((len(labels), 8, 8, 1), np.uint8)
+    return ImageDataset(images, np.array(labels, np.int64), names, DatasetCard("x", "X"))
 
 
 @pytest.fixture
@@ -64,6 +72,15 @@ def test_a_folder_is_read_back_as_it_was_written(folder, twenty):
     assert found.card.flip is False, "an unknown data set is not flipped"
     assert found.class_names == tuple("0123456789")
     assert load_dataset(folder, "train", flip=True).card.flip is True
+
+
+@pytest.mark.fault(3)
+def test_more_classes_than_a_byte_tells_apart_are_not_written(tmp_path):
+    with pytest.raises(DataError, match=r"X has 257 classes; .* at most 256"):
+        write_idx_folder(labelled([0, 256]), tmp_path)
+    assert not list(tmp_path.iterdir())
+    write_idx_folder(labelled([0, 255]), tmp_path)
+    assert load_dataset(tmp_path, "train").labels.tolist() == [0, 255]
 
 
 def test_official_files_are_recognised_wherever_they_lie(tmp_path):
@@ -308,6 +325,36 @@ def test_any_mode_of_picture_is_read(tmp_path, mode):
         assert abs(found.astype(int) - 128).max() <= 4
 
 
+@pytest.mark.parametrize(
+    ("name", "mode", "kind", "values", "expected"),
+    [
+        ("a.tif", "I;16B", ">u2", [0, 257, 32896], [0, 1, 128]),
+        ("a.pgm", "I;16", "<u2", [0, 200, 128], [0, 0, 0]),
+        ("a.tif", "F", "f4", [0, 0.25, 0.5], [0, 63, 127]),
+        ("a.tif", "F", "f4", [0, 1.5, 200], [0, 1, 200]),
+        ("a.tif", "F", "f4", [0, 257, 32896], [0, 1, 128]),
+        ("a.tif", "I", "i4", [0, 1, 1], [0, 1, 1]),
+        ("a.tif", "I", "i4", [0, 50_000, 100_000], [0, 127, 255]),
+    ],
+)
+def test_the_white_of_deep_greys(tmp_path, name, mode, kind, values, expected):
+    path = tmp_path / name
+    Image.frombytes(mode, (3, 1), np.array(values, kind).tobytes()).save(path)
+    with Image.open(path) as saved:
+        assert saved.mode == ("I" if name == "a.pgm" else mode)
+    assert choose_format([path]) == (1, 3, 1)
+    assert read_images([path], (1, 3, 1)).ravel().tolist() == expected
+
+
+@pytest.mark.fault(1)
+@pytest.mark.parametrize("value", [-1, np.nan, np.inf])
+def test_pictures_whose_black_or_white_is_unknown_are_named(tmp_path, value):
+    path = tmp_path / "x.tif"
+    Image.fromarray(np.array([[0.5, value]], np.float32)).save(path)
+    with pytest.raises(DataError, match=r"x\.tif: holds values that are negative or not finite"):
+        read_images([path], (1, 2, 1))
+
+
 @pytest.mark.fault(1)
 def test_bad_pictures_and_unknown_classes_are_named(pictures):
     text = pictures / "train" / "zwei" / "text.png"
@@ -336,16 +383,41 @@ def test_splits_are_stratified_repeatable_and_disjoint(twenty):
     assert (held != held_out_split(whole, 0.1, 4)[1]).any()
 
 
+@pytest.mark.parametrize(
+    ("counts", "size", "expected"),
+    [
+        ((100, 50, 1), 31, (20, 10, 1)),  # one image alone
+        ((300, 200, 5), 503, (299, 199, 5)),  # fewer left out than classes
+        ((2, 2, 2, 2), 3, None),  # fewer asked for than classes
+        ((90, 1, 1, 1, 1), 6, (2, 1, 1, 1, 1)),
+    ],
+)
+def test_slices_have_their_size_and_every_class(counts, size, expected):
+    data = labelled(np.repeat(np.arange(len(counts)), counts))
+    places = np.arange(len(data))
+    data.images[:, 0, :2, 0] = np.stack([places // 256, places % 256], axis=1)  # all different
+    chosen = stratified_slice(data, size, random_state=1)
+    found = np.bincount(chosen.labels, minlength=len(counts))
+    assert (found.sum(), len({image.tobytes() for image in chosen.images})) == (size, size)
+    assert found.max() == 1 if expected is None else tuple(found) == expected
+    assert chosen.fingerprint() == stratified_slice(data, size, random_state=1).fingerprint()
+    assert chosen.fingerprint() != stratified_slice(data, size, random_state=2).fingerprint()
+
+
+@pytest.mark.parametrize("share", [-0.5, 0, 1, 1.5, np.nan])
+def test_shares_and_sizes_that_make_no_sense_are_refused(twenty, share):
+    with pytest.raises(UsageError, match=f"must lie between 0 and 1, not {share}"):
+        held_out_split(twenty, share)
+    with pytest.raises(UsageError, match="choose at least 1"):
+        stratified_slice(twenty, -3)
+
+
 @pytest.mark.fault(5)
 def test_splits_refuse_test_images_and_lonely_images():
     with pytest.raises(DataError, match="test split"):
         held_out_split(load_dataset("mnist", "test"))
-    labels = np.array([0, 0, 0, 1])
-    data = ImageDataset(
-        np.zeros((4, 8, 8, 1), np.uint8), labels, ("many", "one"), DatasetCard("x", "X")
-    )
-    with pytest.raises(DataError, match="class 'one' has 1 training image, too few to split"):
-        held_out_split(data)
+    with pytest.raises(DataError, match="class '1' has 1 training image, too few to split"):
+        held_out_split(labelled([0, 0, 0, 1]))
 
 
 @pytest.mark.fault(3)

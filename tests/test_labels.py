@@ -125,5 +125,8 @@ def test_what_has_no_labels_is_said_and_not_guessed():
         find_labels(without_files(tv.STL10, labels=np.array([-1, 0, 1, 2])))
     with pytest.raises(DataError, match="whole numbers"):
         find_labels(without_files(tv.FER2013, _samples=[("path", None)] * 4))
+    for image in (np.zeros((8, 8)), torch.zeros(1, 8, 8), Image.new("L", (8, 8))):
+        with pytest.raises(DataError, match=r"this list are pairs .*give the labels alone"):
+            find_labels([(image, 1), (image, 0)])
     with pytest.raises(DataError, match="CelebA"):
         find_labels(without_files(tv.CelebA, attr=torch.zeros(4, 40)))

@@ -104,6 +104,43 @@ def test_pictures_of_kinds_that_are_not_read_are_never_passed_over(undivided):
         find_pictures([undivided])
 
 
+@pytest.mark.parametrize("suffix", [".TGA", ".dng"])
+def test_so_are_those_of_scanners_and_cameras(undivided, suffix):
+    (undivided / "Birnen" / f"IMG{suffix}").write_bytes(b"II*\0")
+    with pytest.raises(DataError, match=rf"IMG{suffix}: {suffix} can't be read; convert"):
+        load_dataset(undivided, "train")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "form", "mode"),
+    [
+        (".jfif", "JPEG", "RGB"),
+        (".JPE", "JPEG", "L"),
+        (".pgm", "PPM", "L"),
+        (".pbm", "PPM", "1"),
+        (".pnm", "PPM", "RGB"),
+    ],
+)
+def test_less_common_names_of_kinds_that_are_read(tmp_path, suffix, form, mode):
+    for name, number in (("a", 1), ("a", 2), ("b", 1)):
+        path = tmp_path / name / f"{number}{suffix}"
+        path.parent.mkdir(exist_ok=True)
+        Image.new(mode, (20, 20), "white").save(path, form)
+    found = load_dataset(tmp_path, "train")
+    assert found.labels.tolist() == [0, 1]
+    assert found.images.min() >= 254
+
+
+def test_a_class_that_only_the_test_split_has_pictures_of_is_named(tmp_path):
+    for name in ("train/a/1.png", "test/a/1.png", "test/b/1.png"):
+        save(tmp_path, name)
+    (tmp_path / "train/b").mkdir()
+    with pytest.raises(DataError, match=r"b holds no pictures, but the test split has some"):
+        load_dataset(tmp_path, "test")
+    (tmp_path / "test/b/1.png").unlink()
+    assert load_dataset(tmp_path, "test").class_names == ("a", "b")
+
+
 def test_damaged_pictures_are_named_together(undivided):
     for number in range(5):
         path = undivided / "Birnen" / f"{number}.png"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,10 +14,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fmnist_aug.errors import DataError, FmnistAugError
 
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"})
+EXTENSIONS = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+    | {".ppm", ".pgm", ".pbm", ".pnm"}
+)
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 """Only these decoders see a file, whatever it is called: others start programs, as EPS does."""
-UNREADABLE = frozenset({".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd"})
+UNREADABLE = frozenset({".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".tga", ".dng"})
 """Pictures as well, but not for us: they are never passed over in silence."""
 MOST_NAMED = 3
 MAX_SIDE = 64
@@ -108,7 +112,7 @@ def choose_format(paths: Sequence[Path], side: int | None = None) -> tuple[int, 
         if image.getexif().get(0x0112, 1) >= 5:  # the camera was held sideways
             width, height = height, width
         sizes.append((height, width))
-        if image.mode not in ("1", "L", "LA", "I", "I;16", "F"):
+        if image.mode not in ("1", "L", "LA") and not _is_deep(image):
             channels = 3
 
     _visit(paths, look)
@@ -124,14 +128,19 @@ def read_images(paths: Sequence[Path], form: tuple[int, int, int]) -> NDArray[np
     A picture of another size is scaled to fit and padded with the mean colour of its border, so
     that nothing is cut off or stretched.
 
+    Greys of 16 bits fill 0 … 65535. Floats and 32-bit integers don't say what is white: it is the
+    first of 1 (floats only), 255 and 65535 that no value of the picture exceeds, or else its
+    largest value. So a picture is the same whatever is read with it, and pictures of one kind are
+    alike, except for one that is all but black.
+
     Raises:
-        DataError: a file is no picture, or is cut.
+        DataError: a file is no picture, is cut, or holds values that are negative or not finite.
     """
     height, width, channels = form
     images = np.empty((len(paths), height, width, channels), np.uint8)
 
     def look(position: int, source: Image.Image) -> None:
-        image = _eight_bit(ImageOps.exif_transpose(source), channels)
+        image = _eight_bit(source, channels, paths[position])
         if image.size != (width, height):
             image = ImageOps.pad(
                 image, (width, height), Image.Resampling.BILINEAR, _border_colour(image)
@@ -189,18 +198,35 @@ def _open(path: Path) -> Iterator[Image.Image]:
         yield image
 
 
-def _eight_bit(image: Image.Image, channels: int) -> Image.Image:
-    if image.mode in ("I", "I;16", "F"):
+def _eight_bit(source: Image.Image, channels: int, path: Path) -> Image.Image:
+    image = ImageOps.exif_transpose(source)
+    if _is_deep(source):
         values = np.asarray(image, np.float32)
-        top = max(float(values.max()), 1.0)
-        # 16-bit greys fill 0 … 65535; floats and 32-bit integers have no fixed range
-        scale = 65535.0 if image.mode == "I;16" or 255 < top <= 65535 else max(top, 255.0)
-        image = Image.fromarray((values / scale * 255).clip(0, 255).astype(np.uint8))
+        low, top = float(values.min()), float(values.max())
+        if not 0 <= low <= top < math.inf:  # both are NaN if one value is
+            raise DataError(
+                f"{path}: holds values that are negative or not finite; save it with values from "
+                "0 to 255, or remove it"
+            )
+        image = Image.fromarray((values / _white(source, top) * 255).astype(np.uint8))
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         image = image.convert("RGBA")
         background = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(background, image)
     return image.convert("L" if channels == 1 else "RGB")
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether it is grey with more than 8 bits, of either byte order."""
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
+def _white(image: Image.Image, top: float) -> float:
+    # Pillow brings deep PGM files to 0 … 65535, but calls them 32-bit integers
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        return 65535.0
+    usual = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
+    return next((white for white in usual if top <= white), top)
 
 
 def _border_colour(image: Image.Image) -> tuple[int, ...]:

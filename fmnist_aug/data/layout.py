@@ -54,6 +54,11 @@ def find_layout(path: Path, expected: str = LAYOUT, *, test: bool = True) -> Fol
         if test:
             _refuse_unknown(path / found["test"], class_names)
             parts["test"] = list_images(path / found["test"], class_names)
+            for label in np.setdiff1d(parts["test"][1], parts["train"][1]):
+                raise DataError(
+                    f"{path / found['train'] / class_names[label]} holds no pictures, but the test "
+                    "split has some of this class; add training pictures or remove the class"
+                )
         return FolderLayout(class_names, parts, divided=False)
     others = sorted(found[name] for name in _SPLIT_NAMES & set(found))
     if others:

@@ -114,11 +114,17 @@ def write_idx_folder(dataset: ImageDataset, folder: Path) -> tuple[Path, Path]:
     """Write a grey data set as two plain IDX files into ``folder``.
 
     Raises:
-        DataError: the images are in colour, which IDX readers don't expect.
+        DataError: the images are in colour, which IDX readers don't expect, or of more classes
+            than the bytes of the labels can tell apart.
         RunFolderError: the folder can't be written.
     """
     if dataset.images.shape[3] != 1:
         raise DataError(f"{dataset.card.title} is in colour; only grey images go into IDX files")
+    if dataset.num_classes > 256:
+        raise DataError(
+            f"{dataset.card.title} has {dataset.num_classes} classes; labels in IDX files are "
+            "bytes, so at most 256 classes go into them"
+        )
     images_path, labels_path = (folder / stem for stem in FILE_STEMS[dataset.split])
     images = dataset.images[:]
     for path, values in (

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_aug.data.dataset import ImageDataset, require_training_data
-from fmnist_aug.errors import DataError
+from fmnist_aug.errors import DataError, UsageError
 
 
 def held_out_split(
@@ -26,7 +26,10 @@ def held_out_split(
 
     Raises:
         DataError: a class has fewer than 2 images, or the data is a test split.
+        UsageError: a share that is not between 0 and 1.
     """
+    if not 0 < fraction < 1:
+        raise UsageError(f"the share to hold out must lie between 0 and 1, not {fraction}")
     from sklearn.model_selection import StratifiedShuffleSplit
 
     check_split(dataset)
@@ -58,9 +61,20 @@ def check_split(dataset: ImageDataset) -> None:
 def stratified_slice(
     dataset: ImageDataset, size: int | None, random_state: int = 0
 ) -> ImageDataset:
-    """At most ``size`` images in the classes' own proportions; all of them if ``size`` is None."""
+    """At most ``size`` images in the classes' own proportions; all of them if ``size`` is None.
+
+    Each class keeps an image, as long as ``size`` is not smaller than the number of classes.
+
+    Raises:
+        UsageError: a size below 1.
+    """
     if size is None or size >= len(dataset):
         return dataset
+    if size < 1:
+        raise UsageError(f"a slice of {size} images is none; choose at least 1")
+    counts = np.unique(dataset.labels, return_counts=True)[1]
+    if counts.min() < 2 or min(size, len(dataset) - size) < len(counts):  # scikit-learn refuses
+        return dataset.subset(_choose_by_rank(dataset.labels, size, random_state))
     from sklearn.model_selection import train_test_split
 
     chosen, _ = train_test_split(
@@ -70,3 +84,13 @@ def stratified_slice(
         random_state=random_state,
     )
     return dataset.subset(np.sort(chosen))
+
+
+def _choose_by_rank(labels: NDArray[np.int64], size: int, random_state: int) -> NDArray[np.int64]:
+    """Sorted places of the first of each class, then of equal shares of each, in chance order."""
+    order = np.random.default_rng(random_state).permutation(len(labels))
+    ranks = np.empty(len(labels))
+    for label in np.unique(labels):
+        places = order[labels[order] == label]
+        ranks[places] = np.arange(len(places)) / len(places)
+    return np.sort(order[np.argsort(ranks[order], kind="stable")[:size]])
