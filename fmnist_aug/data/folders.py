@@ -129,8 +129,8 @@ def read_images(paths: Sequence[Path], form: tuple[int, int, int]) -> NDArray[np
     that nothing is cut off or stretched.
 
     Greys of 16 bits fill 0 … 65535. Floats and 32-bit integers don't say what is white: it is the
-    first of 1 (floats only), 255 and 65535 that no value of the picture exceeds, or else its
-    largest value. So a picture is the same whatever is read with it, and pictures of one kind are
+    first of 1 (floats only), 255 and 65535 that no value of the picture exceeds by more than a
+    hundredth, or else its largest value. So a picture is the same whatever is read with it, and pictures of one kind are
     alike, except for one that is all but black.
 
     Raises:
@@ -208,7 +208,8 @@ def _eight_bit(source: Image.Image, channels: int, path: Path) -> Image.Image:
                 f"{path}: holds values that are negative or not finite; save it with values from "
                 "0 to 255, or remove it"
             )
-        image = Image.fromarray((values / _white(source, top) * 255).astype(np.uint8))
+        values = np.minimum(values / _white(source, top), 1.0)
+        image = Image.fromarray((values * 255).astype(np.uint8))
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         image = image.convert("RGBA")
         background = Image.new("RGBA", image.size, "white")
@@ -226,7 +227,8 @@ def _white(image: Image.Image, top: float) -> float:
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
         return 65535.0
     usual = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
-    return next((white for white in usual if top <= white), top)
+    # what was interpolated overshoots a little
+    return next((white for white in usual if top <= 1.01 * white), top)
 
 
 def _border_colour(image: Image.Image) -> tuple[int, ...]:
