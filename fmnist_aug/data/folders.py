@@ -130,8 +130,8 @@ def read_images(paths: Sequence[Path], form: tuple[int, int, int]) -> NDArray[np
 
     Greys of 16 bits fill 0 … 65535. Floats and 32-bit integers don't say what is white: it is the
     first of 1 (floats only), 255 and 65535 that no value of the picture exceeds by more than a
-    hundredth, or else its largest value. So a picture is the same whatever is read with it, and pictures of one kind are
-    alike, except for one that is all but black.
+    hundredth, or else its largest value. So a picture is the same whatever is read with it, and
+    pictures of one kind are alike, except for one that is all but black.
 
     Raises:
         DataError: a file is no picture, is cut, or holds values that are negative or not finite.
