@@ -33,8 +33,9 @@ class TargetedAugmentationClassifier(ClassifierMixin, BaseEstimator):  # type: i
     are read as images of ``image_shape``, or as square grey images if it isn't given and their
     length is a square of at least 64 pixels. Other rows are no images: each feature is scaled by
     itself and becomes a tile of a square; that works, but other estimators are better at it.
-    uint8 values are taken as they are; other numbers are scaled so that the smallest and the
-    largest of the training data become 0 and 255, and cut there when predicting.
+    If the training data is uint8, values are taken as they are; else they are scaled so that its
+    smallest and its largest become 0 and 255. Either way values beyond are cut when predicting,
+    and equal values give equal predictions, whatever their type.
 
     Args:
         preset: settings of the training, as on the command line; of its data slices no use is
@@ -63,6 +64,8 @@ class TargetedAugmentationClassifier(ClassifierMixin, BaseEstimator):  # type: i
     >>> estimator.fit(X, y).predict(X[[0, -1]]).tolist()
     ['dark', 'light']
     """
+
+    _scales_uint8 = False  # nor did estimators that were pickled before fit decided it
 
     def __init__(
         self,
@@ -106,6 +109,7 @@ class TargetedAugmentationClassifier(ClassifierMixin, BaseEstimator):  # type: i
         self.n_features_in_ = math.prod(images.shape[1:])
         self._form = _choose_form(images.shape[1:], self.image_shape)
         self._low, self._high = _find_range(images, self._form)
+        self._scales_uint8 = images.dtype != np.uint8
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         data = ImageDataset(
             self._as_images(images),
@@ -166,7 +170,7 @@ class TargetedAugmentationClassifier(ClassifierMixin, BaseEstimator):  # type: i
         return np.asarray(self.classes_[probabilities.argmax(axis=1)])
 
     def _as_images(self, X: NDArray[Any]) -> NDArray[np.uint8]:
-        if X.dtype != np.uint8:
+        if X.dtype != np.uint8 or self._scales_uint8:
             # as float64 from the start: the range of integers may be wider than their type
             scale = np.where(self._high > self._low, self._high - self._low, 1.0)
             X = ((X.astype(np.float64) - self._low) / scale * 255).round().clip(0, 255)
@@ -205,7 +209,13 @@ def _choose_form(
 def _find_range(
     X: NDArray[Any], form: tuple[int, int, int] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Smallest and largest value: of all pixels, or of each feature if these are no images."""
+    """What becomes 0 and 255: in uint8 these themselves.
+
+    Else the smallest and the largest value, of all pixels, or of each feature if these are no
+    images.
+    """
+    if X.dtype == np.uint8:
+        return np.asarray(0.0), np.asarray(255.0)
     axis = 0 if form is None else None
     return (
         np.asarray(X.min(axis=axis), np.float64),

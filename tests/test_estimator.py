@@ -69,6 +69,37 @@ def test_shapes_that_hold_the_same_pixels_predict_the_same(fitted):
         fitted.predict(images[:, :14, :14].repeat(4, axis=3).reshape(20, 14, 56, 1))
 
 
+def as_types(values):
+    return [values.astype(dtype) for dtype in (np.uint8, np.int64, np.float32, np.float64)]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_equal_values_predict_alike_whatever_their_type(dtype):
+    X = (SHIRTS.images[:60] // 2 + 20).astype(dtype)
+    fitted = make().fit(X, SHIRTS.labels[:60])
+    fitted = pickle.loads(pickle.dumps(fitted))
+    expected = fitted.predict_proba(X)
+    for others in as_types(X):
+        assert (fitted.predict_proba(others) == expected).all()
+
+
+def test_an_estimator_pickled_before_the_type_was_kept_predicts_as_it_did():
+    X = SHIRTS.images[:60] // 2 + 20
+    fitted = make().fit(X, SHIRTS.labels[:60])
+    expected = fitted.predict_proba(X)
+    fitted._low, fitted._high = np.asarray(20.0), np.asarray(147.0)
+    del fitted._scales_uint8
+    assert (pickle.loads(pickle.dumps(fitted)).predict_proba(X) == expected).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+def test_rows_that_are_no_images_predict_alike_whatever_their_type(dtype):
+    X = np.random.default_rng(0).integers(10, 200, (40, 6)).astype(dtype)
+    fitted = make().fit(X, np.arange(40) % 2)
+    for others in as_types(X):
+        assert (fitted.predict_proba(others) == fitted.predict_proba(X)).all()
+
+
 def test_it_works_in_cross_validation_on_floats_of_another_range():
     digits, labels = load_digits(return_X_y=True)  # 0.0 … 16.0, 8 × 8 pixels
     chosen = np.flatnonzero(labels < 3)[:240]
