@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import json
 
@@ -10,7 +11,7 @@ from fmnist_aug.augment import get_policy
 from fmnist_aug.cli.main import cli
 from fmnist_aug.comparison.samples import policy_samples
 from fmnist_aug.confusion import ConfusionReport
-from fmnist_aug.data import load_dataset
+from fmnist_aug.data import load_dataset, write_idx_folder
 from fmnist_aug.errors import DataError, UsageError
 from fmnist_aug.report.sheets import SheetRow, confusion_rows, image_sheet
 
@@ -86,3 +87,25 @@ def test_confusions_writes_the_images_behind_the_pairs(small, tmp_path):
     )
     assert "images:" in done.stdout
     Image.open(out).verify()
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_confusions_without_mistakes_are_told_and_no_sheet_is_written(form, tmp_path):
+    for split in ("train", "test"):
+        data = load_dataset("mnist", split).subset(np.arange(200))
+        labels = np.arange(200) % 2
+        images = np.full_like(data.images, 255) * labels[:, None, None, None].astype(np.uint8)
+        easy = dataclasses.replace(data, images=images, labels=labels)
+        write_idx_folder(easy, tmp_path)
+    out = tmp_path / "confused.png"
+    arguments = ["confusions", "--dataset", str(tmp_path), "--preset", "smoke", "--epochs", "4"]
+    arguments += ["--device", "cpu", "--quiet", "--out", str(out), *form]
+    done = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    assert done.exit_code == 0
+    if form:
+        assert json.loads(done.stdout)["errors"] == 0
+        assert "no mistakes" in done.stderr
+    else:
+        assert "0 errors" in done.stdout
+        assert "no mistakes" in done.stdout
+    assert not out.exists()

@@ -35,52 +35,11 @@ def confusions(
     if out is not None:
         check_writable(Path(out))
     found, train_set = _probe(config_from(**options), quiet, **options)
-    if out is not None:
-        _write_confused_images(Path(out), found, train_set)
-    pairs = found.confusions.most_confused(top)
-    names = found.confusions.class_names
-    if as_json:
-        value = {
-            "source": found.source,
-            "accuracy": found.confusions.accuracy,
-            "errors": found.confusions.errors,
-            "pairs": [
-                {
-                    "classes": [names[pair.first], names[pair.second]],
-                    "first_as_second": pair.first_as_second,
-                    "second_as_first": pair.second_as_first,
-                    "rate": pair.rate,
-                    "ci95": list(pair.ci95),
-                    "share": pair.share,
-                }
-                for pair in pairs
-            ],
-            **found.confusions.to_dict(),
-        }
-        click.echo(json.dumps(value, indent=2))
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("confused pair", "→", "←", "of both classes (95 %)", "of all errors")
-    for pair in pairs:
-        low, high = pair.ci95
-        table.add_row(
-            Text(f"{clean(names[pair.first])} → {clean(names[pair.second])}"),
-            str(pair.first_as_second),
-            str(pair.second_as_first),
-            f"{pair.rate:.1%} ({low:.1%} … {high:.1%})",
-            f"{pair.share:.1%}",
-        )
-    console = Console()
-    console.print(table)
-    console.print(
-        f"{found.confusions.errors} errors; accuracy {found.confusions.accuracy:.2%}", markup=False
-    )
-    console.print(f"from {clean(found.source)}", markup=False)
-    if out is not None:
-        console.print(f"images: {clean(out)}", markup=False, highlight=False, soft_wrap=True)
+    _print_confusions(found, top, as_json)
+    if out is not None and not _write_confused_images(Path(out), found, train_set):
+        click.echo(f"no mistakes, so there are no images to write to {clean(out)}", err=as_json)
+    elif out is not None and not as_json:
+        click.echo(f"images: {clean(out)}")
 
 
 @click.command()
@@ -206,12 +165,61 @@ def _probe(
     return found, train_set
 
 
-def _write_confused_images(path: Path, found: Probe, train_set: ImageDataset) -> None:
+def _print_confusions(found: Probe, top: int, as_json: bool) -> None:
+    pairs = found.confusions.most_confused(top)
+    names = found.confusions.class_names
+    if as_json:
+        value = {
+            "source": found.source,
+            "accuracy": found.confusions.accuracy,
+            "errors": found.confusions.errors,
+            "pairs": [
+                {
+                    "classes": [names[pair.first], names[pair.second]],
+                    "first_as_second": pair.first_as_second,
+                    "second_as_first": pair.second_as_first,
+                    "rate": pair.rate,
+                    "ci95": list(pair.ci95),
+                    "share": pair.share,
+                }
+                for pair in pairs
+            ],
+            **found.confusions.to_dict(),
+        }
+        click.echo(json.dumps(value, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("confused pair", "→", "←", "of both classes (95 %)", "of all errors")
+    for pair in pairs:
+        low, high = pair.ci95
+        table.add_row(
+            Text(f"{clean(names[pair.first])} → {clean(names[pair.second])}"),
+            str(pair.first_as_second),
+            str(pair.second_as_first),
+            f"{pair.rate:.1%} ({low:.1%} … {high:.1%})",
+            f"{pair.share:.1%}",
+        )
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{found.confusions.errors} errors; accuracy {found.confusions.accuracy:.2%}", markup=False
+    )
+    console.print(f"from {clean(found.source)}", markup=False)
+
+
+def _write_confused_images(path: Path, found: Probe, train_set: ImageDataset) -> bool:
+    """Write the sheet if there is anything to show on it; say whether there was."""
     from fmnist_aug.classifier import softmax
     from fmnist_aug.files import write_bytes
     from fmnist_aug.report.sheets import confusion_rows, image_sheet
 
     held_out = train_set.subset(found.held_out)
     rows = confusion_rows(found.confusions, held_out.images, held_out.labels, softmax(found.logits))
+    if not rows:
+        return False
     title = f"{train_set.card.title}: the most confused of {len(held_out)} held-out images"
     write_bytes(path, image_sheet(title, rows))
+    return True
