@@ -143,13 +143,16 @@ class Classifier:
         header = replace(self.header, confusions=report.counts, confusions_source=source)
         return Classifier(self.model, header, str(self.device))
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write weights and header as one safetensors file.
+
+        Args:
+            path: the file to write.
 
         Raises:
             RunFolderError: the file can't be written.
         """
-        write_bytes(path, self.to_bytes())
+        write_bytes(Path(path), self.to_bytes())
 
     def to_bytes(self) -> bytes:
         """Weights and header as they stand in a checkpoint."""
@@ -338,6 +341,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], str, Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        if path.is_dir():  # of which safetensors says "no such device"
+            raise IsADirectoryError("it is a folder; name a file")
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

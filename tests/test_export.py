@@ -11,7 +11,7 @@ from fmnist_aug.classifier import CheckpointHeader, Classifier
 from fmnist_aug.cli import options
 from fmnist_aug.cli.main import cli
 from fmnist_aug.confusion import ConfusionReport
-from fmnist_aug.errors import FmnistAugError, UsageError
+from fmnist_aug.errors import CheckpointError, FmnistAugError, UsageError
 from fmnist_aug.model_card import card_path, model_card
 from fmnist_aug.models import create_model
 from fmnist_aug.training import get_preset, train_model
@@ -67,6 +67,34 @@ def test_the_command_writes_the_graph_and_its_card(trained, tmp_path):
     assert card_path(tmp_path / "model.pt2").read_text() == card
     assert trained.header.fingerprint in card
     assert "torch.export.load('model.pt2')" in card
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["model.safetensors", "--out", "model.safetensors"],
+        ["model.safetensors", "--out", "link.pt2"],
+        ["link.pt2", "--out", "model.safetensors"],
+        ["link.pt2"],  # whose name is the one that the export gets by itself
+    ],
+    ids=" ".join,
+)
+def test_the_checkpoint_itself_is_never_written_over(trained, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    trained.save("model.safetensors")
+    (tmp_path / "link.pt2").symlink_to("model.safetensors")
+    content = (tmp_path / "model.safetensors").read_bytes()
+    command = ["export", *arguments, "--format", "torch-export"]
+    with pytest.raises(UsageError, match="is the checkpoint itself"):
+        CliRunner().invoke(cli, command, catch_exceptions=False)
+    assert (tmp_path / "link.pt2").read_bytes() == content
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", ["", ".", "/"])
+def test_a_folder_or_nothing_in_place_of_a_checkpoint_is_refused(name):
+    with pytest.raises(CheckpointError, match="is a folder; name a file"):
+        CliRunner().invoke(cli, ["export", name], catch_exceptions=False)
 
 
 def test_code_on_the_card_of_a_checkpoint_runs(trained, tmp_path, monkeypatch):

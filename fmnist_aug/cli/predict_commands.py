@@ -82,13 +82,16 @@ def export(
     normalisation and test-time views are inside. It is compared with PyTorch before it is kept.
     """
     from fmnist_aug.classifier import load_classifier
+    from fmnist_aug.errors import UsageError
     from fmnist_aug.export import SUFFIXES, export_classifier
     from fmnist_aug.files import check_writable, write_text
     from fmnist_aug.model_card import card_path, model_card
 
+    classifier = load_classifier(checkpoint)
     path = Path(out) if out else Path(checkpoint).with_suffix(SUFFIXES[form])
     check_writable(path)
-    classifier = load_classifier(checkpoint)
+    if path.exists() and path.samefile(checkpoint):
+        raise UsageError(f"{path} is the checkpoint itself; name another file with --out")
     difference = export_classifier(classifier, path, form)
     card = card_path(path)
     write_text(card, model_card(classifier, path.name))

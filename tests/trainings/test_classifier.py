@@ -67,7 +67,7 @@ def test_moved_images_count_where_the_others_leave_doubt(trained, garments, view
 
 def test_a_checkpoint_predicts_as_the_classifier_did(trained, garments, tmp_path):
     path = tmp_path / "model.safetensors"
-    trained.classifier.save(path)
+    trained.classifier.save(str(path))
     loaded = load_classifier(path)
     images = garments.images[:30]
     expected = trained.classifier.predict_proba(images)
