@@ -1,19 +1,24 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from fmnist_aug import ConfusionPlan, compare, load_classifier, load_dataset
+from fmnist_aug.cli.main import cli
 from fmnist_aug.comparison import config, contrast, load_splits
 from fmnist_aug.comparison.config import resolve_config
+from fmnist_aug.comparison.folder import ComparisonFolder
 from fmnist_aug.comparison.rebuild import rebuild_report
-from fmnist_aug.errors import RunFolderError, UsageError
+from fmnist_aug.errors import DataError, RunFolderError, UsageError
 from fmnist_aug.training import Hardware, Measured
 
 QUICK = {"preset": "smoke", "epochs": 0.3, "device": "cpu", "precision": "fp32"}
@@ -124,6 +129,48 @@ def test_the_report_is_rebuilt_from_the_files(finished, small):
     page.unlink()
     rebuild_report(finished.folder)
     assert page.read_bytes() == before
+
+
+def test_the_report_of_a_data_set_that_was_moved_takes_its_new_place(
+    finished, small, noisy, tmp_path, monkeypatch
+):
+    shutil.copytree(finished.folder, tmp_path / "there" / "out")
+    monkeypatch.chdir(tmp_path / "there")
+    folder = ComparisonFolder(tmp_path / "there" / "out")
+    folder.save_results(
+        {**finished.results, "config": {**finished.results["config"], "dataset": "data"}}
+    )
+    folder.path.joinpath("report.html").unlink()
+    with pytest.raises(UsageError, match=r"no data set 'data' here.*--dataset PATH"):
+        rebuild_report(Path("out"))
+    with pytest.raises(DataError, match="other fingerprint"):
+        rebuild_report(Path("out"), dataset=noisy)
+    done = CliRunner().invoke(
+        cli, ["report", "out", "--dataset", str(small), "--json"], catch_exceptions=False
+    )
+    assert Path(json.loads(done.stdout)["report"]).is_file()
+
+
+def test_a_path_is_the_same_data_set_however_it_is_spelt(small, finished, tmp_path):
+    assert [resolve_config(name).dataset for name in ("bin/", "./bin", Path("bin"))] == ["bin"] * 3
+    assert resolve_config("fashion-mnist").dataset == "fashion-mnist"
+    assert resolve_config("./fashion-mnist").dataset == "./fashion-mnist", "not the packaged one"
+    again = compare(f"{small}/", out=finished.folder, runs=2, pairs="0:6", **QUICK)
+    assert again.results == finished.results
+    ComparisonFolder(tmp_path).claim({"dataset": "bin/"}, resume=True)  # as it was written before
+    ComparisonFolder(tmp_path).claim({"dataset": "bin"}, resume=True)
+
+
+@pytest.mark.fault(10)
+def test_starting_over_removes_every_file_of_a_comparison_but_no_other(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished.folder, folder)
+    foreign = {"notes.txt", "figures/mine.png", "figures/confusion-mine.png", "records/mine.json"}
+    for name in foreign:
+        (folder / name).write_text("mine")
+    ComparisonFolder(folder).claim({"runs": 1}, resume=False)
+    left = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert left - {".lock"} == {"config.json", *foreign}
 
 
 @pytest.mark.fault(10)

@@ -13,6 +13,7 @@ from fmnist_aug.cli.options import (
     ARMS,
     BACKENDS,
     command_line,
+    complete_dataset,
     data_options,
     output_options,
     parse_jobs,
@@ -97,13 +98,26 @@ def compare(
 
 @click.command()
 @click.argument("folder", type=click.Path())
+@click.option(
+    "--dataset",
+    metavar="NAME|PATH",
+    shell_complete=complete_dataset,
+    help="Where the data set is now.  [default: as in the comparison, seen from here]",
+)
 @click.option("--data-dir", type=click.Path(), help="As in the comparison, if it was used there.")
 @output_options
-def report(folder: str, data_dir: str | None, as_json: bool, quiet: bool, debug: bool) -> None:
+def report(
+    folder: str,
+    dataset: str | None,
+    data_dir: str | None,
+    as_json: bool,
+    quiet: bool,
+    debug: bool,
+) -> None:
     """Build the report of a finished comparison in FOLDER again, from its files."""
     from fmnist_aug.comparison.rebuild import rebuild_report
 
-    results, path = rebuild_report(Path(folder), data_dir)
+    results, path = rebuild_report(Path(folder), data_dir, dataset)
     if as_json:
         click.echo(json.dumps({"report": str(path)}))
     else:

@@ -10,7 +10,7 @@ from typing import Any
 
 from fmnist_aug.augment.policies import get_policy
 from fmnist_aug.comparison.arms import ARMS, DEFAULT_ARMS
-from fmnist_aug.data import ImageDataset
+from fmnist_aug.data import NAMED_DATASETS, ImageDataset
 from fmnist_aug.errors import UsageError
 from fmnist_aug.models import MODELS
 from fmnist_aug.pairs import parse_pairs
@@ -138,7 +138,7 @@ def resolve_config(
     if pairs != "auto":
         parse_pairs(pairs)
     return ComparisonConfig(
-        dataset=str(dataset),
+        dataset=spell_dataset(dataset),
         preset=chosen.name,
         settings=settings,
         keep=chosen.keep,
@@ -156,6 +156,12 @@ def resolve_config(
         flip=flip,
         image_size=image_size,
     )
+
+
+def spell_dataset(dataset: str | Path) -> str:
+    """One spelling for all of a path, ``bin`` for ``./bin/``, but none that is another's name."""
+    path = str(Path(dataset))
+    return str(dataset) if path in NAMED_DATASETS else path
 
 
 def settle_precision(

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_aug.comparison.arms import ARMS
+from fmnist_aug.comparison.config import spell_dataset
 from fmnist_aug.errors import RunFolderError
 from fmnist_aug.files import (
     encode_json,
@@ -31,8 +32,13 @@ from fmnist_aug.plan import ConfusionPlan
 
 _PROBE_FIGURES = {"held_out_images", "accuracy", "seconds"}
 _RUN_FILE = re.compile(rf"({'|'.join(ARMS)}|probe)-\d+\.(npz|safetensors|json)")
+_FIGURE = re.compile(
+    r"(accuracy|learning-curves|recall-change|confusion-difference|"
+    rf"(confusion|mislabelled)-({'|'.join(ARMS)}))\.png"
+)
 _RUN_FOLDERS = ("predictions", "checkpoints", "records", "state")
-_WRITTEN_FOLDERS = (*_RUN_FOLDERS, "figures")
+_WRITTEN = {**dict.fromkeys(_RUN_FOLDERS, _RUN_FILE), "figures": _FIGURE}
+"""Folders inside, and what a comparison calls its files there."""
 
 
 class ComparisonFolder:
@@ -99,7 +105,7 @@ class ComparisonFolder:
             RunFolderError: it belongs to another configuration, or holds results of something
                 else.
         """
-        for folder in (self.path, *(self.path / name for name in _WRITTEN_FOLDERS)):
+        for folder in (self.path, *(self.path / name for name in _WRITTEN)):
             remove_temporaries(folder)
         if not resume:
             try:
@@ -113,6 +119,8 @@ class ComparisonFolder:
             kept = self._read_config()
             if isinstance(kept, dict):
                 kept.pop("measured", None)
+                if isinstance(kept.get("dataset"), str):  # may be as it was typed, bin/ for bin
+                    kept["dataset"] = spell_dataset(kept["dataset"])
             difference = _first_difference(kept, config)
             if difference:
                 raise RunFolderError(
@@ -252,10 +260,10 @@ class ComparisonFolder:
         page = self.path / "report.html"
         for path in (self.results, self.checksum, self.runs_csv, page, self.plan):
             path.unlink(missing_ok=True)
-        for name in _RUN_FOLDERS:
+        for name, ours in _WRITTEN.items():
             if (self.path / name).is_dir():
                 for path in (self.path / name).iterdir():
-                    if _RUN_FILE.fullmatch(path.name):
+                    if ours.fullmatch(path.name):
                         path.unlink()
         self.config.unlink()
 
