@@ -8,6 +8,7 @@ from fmnist_aug.augment import get_policy
 from fmnist_aug.comparison import ARMS, arm_treatment
 from fmnist_aug.comparison.arms import CONTRASTS, DEFAULT_ARMS
 from fmnist_aug.errors import UsageError
+from fmnist_aug.plan import MAX_EXTRA_DRAWS
 
 COUNTS = [100, 80, 120, 60, 100, 0, 90, 100, 100, 100]
 
@@ -74,6 +75,23 @@ def test_random_classes_take_planned_ones_only_where_others_are_too_few():
         assert len(moved.classes) == 2
     nothing = ConfusionPlan.empty(("a", "b"))
     assert arm_treatment("random-classes", nothing, get_policy("none"), [3, 3])[1] == nothing
+
+
+def test_random_classes_of_very_few_images_take_what_they_can_and_the_others_the_rest():
+    report = ConfusionReport.from_predictions([0] * 9 + [1] * 9, [0] * 8 + [1] * 10, list("abcd"))
+    plan = ConfusionPlan.from_report(report, "a:b")
+    assert plan.extra_draws == (0.5, 0.5, 0.0, 0.0)
+    for seed in range(5):
+        _, moved = arm_treatment(
+            "random-classes", plan, get_policy("none"), [6000, 6000, 2, 2], seed
+        )
+        assert moved.classes == (2, 3)
+        assert moved.extra_draws == pytest.approx((1 / 6, 1 / 6, MAX_EXTRA_DRAWS, MAX_EXTRA_DRAWS))
+        # not even the others can take it all here
+        _, moved = arm_treatment(
+            "random-classes", plan, get_policy("none"), [60_000, 2, 2, 0], seed
+        )
+        assert MAX_EXTRA_DRAWS in moved.extra_draws
 
 
 def test_augment_only_changes_regular_draws_of_the_planned_classes_only():

@@ -10,7 +10,7 @@ import numpy as np
 from fmnist_aug.augment.policies import Policy, base_policy, get_policy
 from fmnist_aug.data import ImageDataset
 from fmnist_aug.errors import UsageError
-from fmnist_aug.plan import ConfusionPlan
+from fmnist_aug.plan import MAX_EXTRA_DRAWS, ConfusionPlan
 
 ARMS = {
     "baseline": "the images as they are, no augmentation",
@@ -98,8 +98,9 @@ def move_to_random_classes(
     The control for "it helps because it is *these* classes". The classes are drawn from those
     that are not planned; only where these are too few, planned ones fill up. Each takes over the
     pairs, and as many extra draws as the class in whose place it is, whatever its size; what the
-    plan spreads over the others is spread over those that are now the others. Weights of single
-    images are left out, since they belong to the planned classes' images.
+    plan spreads over the others is spread over those that are now the others. So is what a class
+    with very few images can't take, since no image is drawn more than `MAX_EXTRA_DRAWS` times.
+    Weights of single images are left out, since they belong to the planned classes' images.
 
     Args:
         plan: the comparison's plan.
@@ -117,12 +118,15 @@ def move_to_random_classes(
     places = dict(zip(planned, chosen, strict=False))
     draws = np.zeros(len(class_counts))
     totals = np.asarray(plan.extra_draws) * class_counts
+    taken = 0.0
     for label, place in places.items():
-        draws[place] = totals[label] / class_counts[place]
+        moved = min(float(totals[label]), float(MAX_EXTRA_DRAWS * class_counts[place]))
+        draws[place] = moved / class_counts[place]
+        taken += moved
     rest = [label for label in present if label not in chosen]
     if rest:
-        left = float(totals.sum()) - sum(float(totals[label]) for label in places)
-        draws[rest] = left / sum(class_counts[label] for label in rest)
+        left = max(0.0, float(totals.sum()) - taken)  # sums are rounded
+        draws[rest] = min(left / sum(class_counts[label] for label in rest), MAX_EXTRA_DRAWS)
     pairs = []
     for pair in plan.pairs:
         if pair.first in places and pair.second in places:
