@@ -90,7 +90,7 @@ class ConfusionReport:
             class_names: one name a class; by default the indices up to the largest label.
 
         Raises:
-            DataError: shapes don't fit, or a label is not among the classes.
+            DataError: shapes or kinds of labels don't fit, or a label is not among the classes.
 
         >>> report = ConfusionReport.from_predictions([0, 0, 1, 1], [0, 1, 1, 1], ["cat", "dog"])
         >>> report.counts
@@ -115,6 +115,12 @@ class ConfusionReport:
             )
         if not len(true) and class_names is None:
             raise DataError("y_true and y_pred hold no labels")
+        kinds = {true.dtype.kind, predicted.dtype.kind}
+        if class_names is None and len(kinds) > 1 and kinds & set("US"):
+            raise DataError(
+                f"y_true holds {true.dtype} and y_pred {predicted.dtype}; give names in both, "
+                "numbers in both, or class_names"
+            )
         if class_names is None and true.dtype.kind in "US":
             class_names = sorted({*true.tolist(), *predicted.tolist()})
         true, predicted = (_as_indices(values, class_names) for values in (true, predicted))

@@ -66,8 +66,13 @@ class _Position:
         """Go on where `state_dict` was taken: the next iteration yields the rest of that epoch.
 
         Raises:
-            DataError: the state is of a sampler with another length or seed.
+            DataError: the state is of a sampler with another length or seed, or is no state.
         """
+        missing = [key for key in ("seed", "epoch", "consumed", "length") if key not in state]
+        if missing:
+            raise DataError(
+                f"the state has no {', '.join(missing)}; load what state_dict of a sampler gave"
+            )
         self.set_epoch(state["epoch"])  # on which the length can depend
         if state["seed"] != self.seed or state["length"] != len(self):
             raise DataError(

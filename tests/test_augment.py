@@ -19,10 +19,12 @@ from fmnist_aug.augment import (
     get_policy,
     random_numbers,
 )
+from fmnist_aug.augment.dataset import to_uint8_array
 from fmnist_aug.augment.per_image import apply_seeded
 from fmnist_aug.augment.policies import Affine, Erase, Flip, Sharpen, plan_policy
 from fmnist_aug.augment.random_numbers import draw_keys, image_keys, uniform
 from fmnist_aug.classifier import Normalisation
+from fmnist_aug.data.folders import choose_format, read_images
 from fmnist_aug.errors import DataError, UsageError
 from fmnist_aug.sampler import AugmentedIndex
 
@@ -288,6 +290,15 @@ def test_erasing_leaves_every_other_pixel_as_it_is_whatever_the_type_and_width(w
     assert torch.equal(erased[:, 0] == 0, erased[:, 1] == 0)
 
 
+@pytest.mark.parametrize(("step", "first"), [(784, 0), (784, 1), (785, 0)])
+def test_erasing_takes_an_image_that_lies_anywhere_in_memory(step, first):
+    row = torch.randint(1, 256, (1000,), generator=torch.Generator().manual_seed(0))
+    image = row.to(torch.uint8).as_strided((1, 1, 28, 28), (step, 784, 28, 1), first)
+    policy = Policy("e", "", (Erase(p=1.0),))
+    expected = augment_batch(image.clone(), policy, torch.arange(1))
+    assert torch.equal(augment_batch(image, policy, torch.arange(1)), expected)
+
+
 class Loader:
     """The garments through an `AugmentedDataset` and a `DataLoader`."""
 
@@ -359,6 +370,28 @@ def test_any_common_kind_of_image_is_taken(kind):
     found, label, extra = AugmentedDataset([(image, 4, "more")], "none")[0]
     assert (found[0] * 255).round().numpy().astype(np.uint8).tolist() == pixels.tolist()
     assert (label, extra) == (4, "more")
+
+
+@pytest.mark.parametrize("mode", ["1", "P", "PA", "transparent P", "transparent 1"])
+def test_palettes_and_two_colours_are_read_as_in_a_folder(mode, tmp_path):
+    pixels = np.arange(28 * 28 * 3, dtype=np.uint8).reshape(28, 28, 3)
+    image = (
+        Image.fromarray(pixels).convert("1")
+        if "1" in mode
+        else Image.fromarray(pixels).quantize(16)
+    )
+    if mode == "PA":
+        image = image.convert("PA")
+        image.putalpha(Image.fromarray(pixels[..., 0]))
+    path, options = tmp_path / "image.png", {"transparency": 0} if "transparent" in mode else {}
+    if mode != "PA":  # which PNG doesn't know
+        image.save(path, **options)
+        image = Image.open(path)
+    else:
+        image.convert("RGBA").save(path)
+    expected = read_images([path], choose_format([path]))[0]
+    assert image.mode == mode[-2:].strip()
+    assert (to_uint8_array(image) == expected).all()
 
 
 def test_an_image_that_was_normalised_already_is_refused():

@@ -226,6 +226,9 @@ def test_predictions_come_as_labels_names_or_scores():
         ([0, 1], [0, np.inf], None),
         ([0, 10**9], [0, 1], None),  # an identifier: its table would not fit in any memory
         ([], [], None),
+        (["cat", "dog"], [0, 1], None),
+        ([0, 1], ["cat", "dog"], None),
+        (["cat", "dog"], [b"cat", b"dog"], None),
     ],
 )
 def test_predictions_that_do_not_fit_are_refused(true, predicted, names):

@@ -108,6 +108,8 @@ def test_a_state_of_another_sampler_is_refused():
     state = AugmentationSampler([0, 1], make_plan([0, 0]), seed=1).state_dict()
     with pytest.raises(DataError, match="seed 1"):
         AugmentationSampler([0, 1], make_plan([0, 0]), seed=2).load_state_dict(state)
+    with pytest.raises(DataError, match="no epoch, consumed, length"):
+        AugmentationSampler([0, 1], make_plan([0, 0])).load_state_dict({"seed": 0})
 
 
 @given(labels_and_plan(), st.integers(1, 100))

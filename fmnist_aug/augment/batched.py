@@ -219,9 +219,11 @@ def _erase(
         kept.append((pixels < start[:, None]) | (pixels >= (start + size)[:, None]))
     if chosen is not None:
         kept[0] |= ~chosen[:, None]
-    # pixels are kept by all their bits or none, and by fours where four fit into a word
+    # pixels are kept by all their bits or none, and by fours where rows consist of whole words
     pixel = torch.uint8 if images.dtype == torch.uint8 else torch.int32
-    word = torch.int32 if images.element_size() * width % 4 == 0 else pixel
+    steps = (width, images.storage_offset(), *images.stride()[:3])
+    whole = all(images.element_size() * step % 4 == 0 for step in steps)
+    word = torch.int32 if whole else pixel
     rows = as_tensor(kept[0]).to(word).neg_()[:, None, :, None]
     columns = as_tensor(kept[1]).to(pixel).neg_().view(word)[:, None, None, :]
     return (images.view(word) & (rows | columns)).view(images.dtype)

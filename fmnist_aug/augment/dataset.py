@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -32,8 +33,8 @@ class AugmentedDataset(Dataset[tuple[Any, Any]]):
 
     Args:
         dataset: map-style, giving (image, label, …). The image may be uint8 (H, W, C) or (H, W),
-            a PIL image, or a tensor (C, H, W), uint8 or float in 0–1. Put normalisation into
-            ``transform``, not before.
+            a PIL image (with a palette it becomes RGB), or a tensor (C, H, W), uint8 or float in
+            0–1. Put normalisation into ``transform``, not before.
         targeted: for extra draws: a policy's name, a `Policy`, a `ConfusionPlan` (its policy is
             taken), an albumentations ``Compose``, or None. A policy that mixes images needs the
             plan, for its pairs, and makes every label a float32 tensor (classes,) of
@@ -181,7 +182,7 @@ def to_uint8_array(image: Any) -> NDArray[np.uint8]:
         array: NDArray[Any] = image.cpu().numpy()
         array = array.transpose(1, 2, 0) if array.ndim == 3 else array
     else:
-        array = np.asarray(image)
+        array = np.asarray(_eight_bit(image) if isinstance(image, Image.Image) else image)
     if array.ndim == 2:
         array = array[..., None]
     if array.dtype != np.uint8 or array.ndim != 3:
@@ -190,6 +191,17 @@ def to_uint8_array(image: Any) -> NDArray[np.uint8]:
             "be uint8 (H, W, C), PIL images, or tensors (C, H, W)"
         )
     return array
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """With a palette as RGB and of two colours as grey, as pictures in folders are read."""
+    if image.mode not in ("1", "P", "PA"):
+        return image
+    grey = image.mode == "1"
+    if image.mode == "PA" or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("L" if grey else "RGB")
 
 
 def _resolve(choice: str | Policy | ConfusionPlan | Compose | None) -> Policy | Compose:
