@@ -48,7 +48,7 @@ class ClassifierGraph(nn.Module):
         return self._classifier.average_views(inputs)
 
 
-def export_classifier(classifier: Classifier, path: Path, form: str) -> float:
+def export_classifier(classifier: Classifier, path: str | Path, form: str) -> float:
     """Write a classifier for another runtime and check what was written.
 
     Args:
@@ -85,7 +85,7 @@ def export_classifier(classifier: Classifier, path: Path, form: str) -> float:
             f"the exported graph's logits differ by {difference:.2g} from PyTorch's; report this, "
             "with the versions of torch and onnx"
         )
-    write_bytes(path, content)
+    write_bytes(Path(path), content)
     return difference
 
 

@@ -31,7 +31,7 @@ def test_formats_on_the_command_line_are_those_of_the_library():
 def test_logits_are_those_of_pytorch_for_any_number_of_images(trained, form, tmp_path):
     path = tmp_path / f"model{export.SUFFIXES[form]}"
     assert set(trained.header.views) == {"identity", "flip", "shift"}
-    assert export.export_classifier(trained, path, form) <= 1e-4
+    assert export.export_classifier(trained, str(path), form) <= 1e-4
     read = export.onnx_logits if form == "onnx" else export.torch_export_logits
     images = load_dataset("fashion-mnist", "test").images
     for count in (1, 300):

@@ -16,6 +16,7 @@ from fmnist_aug.augment.mixing import Partners, mix_images, soft_labels
 from fmnist_aug.augment.per_image import apply_seeded, compose
 from fmnist_aug.augment.policies import Policy, get_policy, plan_policy
 from fmnist_aug.augment.random_numbers import draw_keys
+from fmnist_aug.data.folders import flatten
 from fmnist_aug.errors import DataError, UsageError
 from fmnist_aug.labels import find_labels
 from fmnist_aug.plan import ConfusionPlan
@@ -182,7 +183,9 @@ def to_uint8_array(image: Any) -> NDArray[np.uint8]:
         array: NDArray[Any] = image.cpu().numpy()
         array = array.transpose(1, 2, 0) if array.ndim == 3 else array
     else:
-        array = np.asarray(_eight_bit(image) if isinstance(image, Image.Image) else image)
+        if isinstance(image, Image.Image) and image.mode in ("1", "P", "PA"):
+            image = flatten(image, 1 if image.mode == "1" else 3)
+        array = np.asarray(image)
     if array.ndim == 2:
         array = array[..., None]
     if array.dtype != np.uint8 or array.ndim != 3:
@@ -191,17 +194,6 @@ def to_uint8_array(image: Any) -> NDArray[np.uint8]:
             "be uint8 (H, W, C), PIL images, or tensors (C, H, W)"
         )
     return array
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """With a palette as RGB and of two colours as grey, as pictures in folders are read."""
-    if image.mode not in ("1", "P", "PA"):
-        return image
-    grey = image.mode == "1"
-    if image.mode == "PA" or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("L" if grey else "RGB")
 
 
 def _resolve(choice: str | Policy | ConfusionPlan | Compose | None) -> Policy | Compose:

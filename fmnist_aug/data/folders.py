@@ -210,6 +210,11 @@ def _eight_bit(source: Image.Image, channels: int, path: Path) -> Image.Image:
             )
         values = np.minimum(values / _white(source, top), 1.0)
         image = Image.fromarray((values * 255).astype(np.uint8))
+    return flatten(image, channels)
+
+
+def flatten(image: Image.Image, channels: int) -> Image.Image:
+    """A picture of 8 bits as grey (1 channel) or RGB (3), on white where it is transparent."""
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         image = image.convert("RGBA")
         background = Image.new("RGBA", image.size, "white")
