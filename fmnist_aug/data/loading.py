@@ -181,11 +181,12 @@ def _load_idx(path: Path, files: tuple[Path, Path], split: Split) -> ImageDatase
         return ImageDataset(images[..., None], labels, named.class_names, named.card, split)
     largest = int(labels.max())
     if split == "test" and (train_files := find_idx_files(path, "train")) is not None:
-        train_labels = read_idx_pair(*train_files)[1]
-        unknown = np.setdiff1d(labels, train_labels)
-        if unknown.size:
-            raise DataError(f"{files[1]} holds label {unknown.max()}, but no training image has it")
-        largest = int(train_labels.max())
+        train_largest = int(read_idx_pair(*train_files)[1].max())
+        if largest > train_largest:
+            raise DataError(
+                f"{files[1]} holds label {largest}, but the training labels end at {train_largest}"
+            )
+        largest = train_largest
     names = tuple(str(label) for label in range(largest + 1))
     return ImageDataset(images[..., None], labels, names, _card_of(path), split)
 
