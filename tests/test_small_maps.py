@@ -118,14 +118,19 @@ def test_a_network_learns_the_same_with_it(bf16):
             module.__class__ = nn.Conv2d
             replaced += 1
     assert replaced == 8
+    exact = copy.deepcopy(theirs)
     losses = []
-    for model in (ours, theirs):
-        with torch.autocast("cpu", torch.bfloat16):
+    for model in (ours, theirs, exact):
+        with torch.autocast("cpu", torch.bfloat16, enabled=model is not exact):
             logits = model(images)
         losses.append(F.cross_entropy(logits.float(), labels))
         losses[-1].backward()
-    assert torch.equal(*losses)
-    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
-        assert one.grad is not None
-        assert one.grad.dtype == torch.float32
-        torch.testing.assert_close(one.grad, other.grad, rtol=0.02, atol=0.02 * one.grad.std())
+    assert torch.equal(*losses[:2])
+    gradients = (
+        [parameter.grad for parameter in model.parameters()] for model in (ours, theirs, exact)
+    )
+    for one, other, true in zip(*gradients, strict=True):
+        assert one.dtype == torch.float32
+        # single values may be rounded to almost nothing, and that differs between processors
+        assert (one - other).norm() <= 0.02 * other.norm()
+        assert (one - true).norm() <= 1.01 * (other - true).norm()
