@@ -57,11 +57,11 @@ def measure(options: Options) -> dict[str, Any]:
         for seed in seeds
         if epochs in values
     ]
-    known = [outcome for outcome in _read(options, limit) if _is_of_here(outcome)]
-    outcomes = {_key(outcome): outcome for outcome in known}
+    here = {method: _where(method) for method in lengths}
+    outcomes = {_key(outcome): outcome for outcome in _read(options, limit, here)}
     for method, epochs, seed in wanted:
         if (method, epochs, seed) not in outcomes:
-            outcome = _train(method, epochs, seed, limit)
+            outcome = {**_train(method, epochs, seed, limit), **here[method]}
             _append(options, outcome)
             outcomes[method, epochs, seed] = outcome
     return summary([outcomes[key] for key in wanted])
@@ -122,7 +122,6 @@ def _train(method: str, epochs: float, seed: int, limit: int | None) -> Outcome:
         "images": limit,
         "accuracy": reached,
         "seconds": seconds,
-        **_where(method),
     }
 
 
@@ -133,13 +132,6 @@ def _where(method: str) -> dict[str, Any]:
     environment = describe_environment(hardware)
     names = ("threads", "torch", "device", "precision", "device_name", "commit")
     return {name: environment[name] for name in names}
-
-
-def _is_of_here(outcome: Outcome) -> bool:
-    """Whether its seconds may stand beside those of this machine."""
-    names = ("threads", "device", "precision", "device_name")
-    here = _where(outcome["method"])
-    return all(outcome[name] == here[name] for name in names)
 
 
 def _engine(method: str, epochs: float, seed: int, limit: int | None) -> tuple[float, float]:
@@ -179,12 +171,22 @@ def _key(outcome: Outcome) -> tuple[str, float, int]:
     return outcome["method"], outcome["epochs"], outcome["seed"]
 
 
-def _read(options: Options, limit: int | None) -> list[Outcome]:
+def _read(options: Options, limit: int | None, here: dict[str, dict[str, Any]]) -> list[Outcome]:
+    """What is known of these methods, from machines whose seconds may stand beside this one's."""
     if not options.accuracy_file.exists():
         return []
     lines = options.accuracy_file.read_text().splitlines()
     outcomes = [json.loads(line) for line in lines if line.endswith("}")]  # not one cut short
-    return [outcome for outcome in outcomes if outcome["images"] == limit]
+    return [
+        outcome
+        for outcome in outcomes
+        if outcome["images"] == limit
+        and outcome["method"] in here
+        and all(
+            outcome[name] == here[outcome["method"]][name]
+            for name in ("threads", "device", "precision", "device_name")
+        )
+    ]
 
 
 def _append(options: Options, outcome: Outcome) -> None:

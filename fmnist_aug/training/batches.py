@@ -238,9 +238,8 @@ class Batches:
         own = self.labels[indices]
         targets = F.one_hot(own, self.num_classes).float()
         for extra, mix, partners in self._find_mixtures():
-            wanted = (copies > 0) == extra
-            if not self.targeted.mix and self.targeted.on_base:
-                wanted = torch.ones_like(wanted)
+            all_alike = not self.targeted.mix and self.targeted.on_base
+            wanted = ((copies > 0) == extra) | all_alike
             keys = draw_keys(self.seed + extra * _TARGETED_SEED, epochs, indices, copies)
             chosen = partners.choose(keys, indices)
             others = self._augment(self._originals(chosen), chosen, copies, epochs)
