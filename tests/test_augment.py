@@ -64,6 +64,17 @@ def test_random_numbers_are_the_same_on_the_cpu_and_on_a_device():
     assert random_numbers._mix_array(np.zeros(1, np.uint64)) == 0xE220A8397B1DCDAF
 
 
+@pytest.mark.parametrize("seed", [0, 3, -1, 1 << 50])
+def test_a_coin_is_heads_where_its_number_is_below_a_half(seed):
+    indices = torch.randint(0, 1 << 62, (10_000,))
+    for purpose in (0, 16):
+        heads = random_numbers.coins(seed, indices, purpose)
+        assert np.array_equal(heads, uniform(image_keys(seed, indices), purpose).numpy() < 0.5)
+        on_a_device = random_numbers.coins(seed, indices.to("meta"), purpose)
+        assert on_a_device.shape == indices.shape
+        assert on_a_device.dtype == torch.bool
+
+
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_as_many_random_numbers_as_asked_for_on_any_device(count):
     for device in ("cpu", "meta"):
@@ -99,6 +110,7 @@ def test_uint8_images_are_augmented_like_floats_and_stay_as_they_were(garments, 
     assert torch.equal(images, before)
     computed = name in ("geometric", "photometric", "buttons")
     assert found.dtype == (torch.float32 if computed else torch.uint8)
+    assert torch.equal(found, augment_batch(images, POLICIES[name], indices, seed=3, inplace=True))
 
 
 @pytest.mark.parametrize(
@@ -145,10 +157,10 @@ def test_flips_alternate_between_epochs(garments):
 def test_chosen_images_are_mirrored_alike_on_the_cpu_and_on_a_device(garments, dtype):
     images, chosen = as_batch(garments).to(dtype), np.arange(300) % 3 == 0
     before = images.clone()
-    mirrored = batched._mirror(images, chosen)
+    mirrored = batched._mirror(images, chosen, inplace=False)
     assert torch.equal(mirrored[1::3], images[1::3])
     assert torch.equal(mirrored[::3], images[::3].flip(3))
-    assert torch.equal(mirrored, batched._mirror(images, torch.from_numpy(chosen)))
+    assert torch.equal(mirrored, batched._mirror(images, torch.from_numpy(chosen), inplace=False))
     assert torch.equal(images, before)
 
 

@@ -88,11 +88,12 @@ def test_only_a_million_pixels_are_looked_at(slice_of_fashion, monkeypatch):
     )
     images = slice_of_fashion.images
     monkeypatch.setattr(whitening, "_PIXELS", 10 * 28 * 28 + 5)
+    monkeypatch.setattr(whitening, "_PIXELS_AT_ONCE", 4 * 28 * 28)
     whitened(images, 4)
-    assert len(seen) == 10
-    for place, number in ((0, 0), (-1, len(images) - 1)):
+    assert [len(part) for part in seen] == [4, 4, 2]
+    for part, place, number in ((0, 0, 0), (-1, -1, len(images) - 1)):
         expected = normalisation(images)(torch.from_numpy(images[[number]]).permute(0, 3, 1, 2))
-        assert torch.equal(seen[place].float(), expected)
+        assert torch.equal(seen[part][[place]].float(), expected)
 
 
 @pytest.mark.parametrize("model", ["fast-cnn", "baseline-cnn-200k", "wide-resnet-16-8"])

@@ -104,7 +104,7 @@ def batched(data: ImageDataset, policy: Policy, passes: int) -> float:
     normalise = Normalisation((255 * MEAN,), (255 * STD,), torch.device("cpu"))
 
     def batch(images: Tensor, indices: Tensor) -> Tensor:
-        batch = augment_batch(images.index_select(0, indices), policy, indices)
+        batch = augment_batch(images.index_select(0, indices), policy, indices, inplace=True)
         return normalise(batch, inplace=True)
 
     return _images_a_second(data, batch, passes)
@@ -132,7 +132,7 @@ def _images_a_second(
     started = time.perf_counter()
     for order in orders:
         for indices in order.split(BATCH):
-            _ = batch(images, indices), labels[indices]
+            _ = batch(images, indices), labels.index_select(0, indices)
     return passes * len(images) / (time.perf_counter() - started)
 
 

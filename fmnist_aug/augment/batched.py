@@ -28,8 +28,8 @@ from fmnist_aug.augment.random_numbers import (
     arange,
     as_tensor,
     between,
+    coins,
     draw_keys,
-    image_keys,
     integers,
     uniforms,
 )
@@ -47,16 +47,18 @@ def augment_batch(
     seed: int = 0,
     epochs: Tensor | int = 0,
     copies: Tensor | int = 0,
+    inplace: bool = False,
 ) -> Tensor:
     """Augment a batch; what happens to an image depends on (seed, epoch, index, copy) alone.
 
     Args:
-        images: uint8 or float32 (N, C, H, W), values 0–255. Not changed.
+        images: uint8 or float32 (N, C, H, W), values 0–255.
         policy: what to do.
         indices: int64 (N,), each image's index in its data set.
         seed: another seed gives other augmentations.
         epochs: int64 (N,) or one number for all.
         copies: int64 (N,) or one number for all; 0 for regular draws, 1, 2, … for extra ones.
+        inplace: the images may be overwritten, which saves a copy.
 
     Returns:
         (N, C, H, W), values 0–255: uint8 if uint8 images were only moved, mirrored or erased;
@@ -78,11 +80,11 @@ def augment_batch(
     for position, operation in enumerate(policy.operations):
         if alternates[position]:
             # the same coin for an image in all epochs and copies, turned over at each next draw
-            coin: Any = uniforms(image_keys(seed, indices), 16 * position, 1)[0] < 0.5
+            coin: Any = coins(seed, indices, 16 * position)
             turned: Any = (copies + epochs) % 2 == 1
             if isinstance(coin, np.ndarray) and isinstance(turned, Tensor):
                 turned = turned.numpy()
-            images = _mirror(images, coin ^ turned)
+            images = _mirror(images, coin ^ turned, inplace or position > 0)
             continue
         count = _NUMBERS[type(operation)]
         chosen: Any = None  # all
@@ -94,18 +96,20 @@ def augment_batch(
         if isinstance(operation, Erase):
             images = _erase(images, operation, numbers, chosen)
         elif isinstance(operation, Flip):
-            images = images.flip(3) if chosen is None else _mirror(images, chosen)
+            images = images.flip(3) if chosen is None else _mirror(images, chosen, inplace)
         else:
             changed = _apply(images, operation, numbers)
             images = changed if chosen is None else _select(chosen, changed, images)
     return images
 
 
-def _mirror(images: Tensor, chosen: NDArray[np.bool_] | Tensor) -> Tensor:
+def _mirror(images: Tensor, chosen: NDArray[np.bool_] | Tensor, inplace: bool) -> Tensor:
     """Mirror the images that are chosen, bool (N,)."""
     if isinstance(chosen, Tensor):  # to count them would make a GPU wait
         return _select(chosen, images.flip(3), images)
-    mirrored = images.numpy().copy()
+    mirrored = images.numpy()
+    if not inplace:
+        mirrored = mirrored.copy()
     mirrored[chosen] = torch.from_numpy(mirrored[chosen]).flip(3).numpy()
     return torch.from_numpy(mirrored)
 

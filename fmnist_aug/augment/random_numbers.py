@@ -36,12 +36,14 @@ the time of one of torch's, else a tensor on the device."""
 
 def draw_keys(seed: int, epochs: Tensor | int, indices: Tensor, copies: Tensor | int) -> Tensor:
     """One key a draw, int64 (N,), from seed, epoch, index and copy number."""
+    keys, fixed = _numbers(indices), seed * _SEEDS_APART
     # odd factors keep draws apart in 64 bits, and mixing makes them unrelated
-    keys = image_keys(seed, indices) + _times(copies, _COPIES_APART)
-    keys += _times(epochs, _EPOCHS_APART)
-    if keys.device.type != "cpu":
-        return _mix_tensor(keys)
-    return torch.from_numpy(_mix_array(_as_array(keys)).view(np.int64))
+    for values, factor in ((copies, _COPIES_APART), (epochs, _EPOCHS_APART)):
+        if isinstance(values, Tensor):
+            keys = keys + _numbers(values) * _wrap(factor)
+        else:
+            fixed += values * factor
+    return as_tensor(_mix(keys + _wrap(fixed)))
 
 
 def image_keys(seed: int, indices: Tensor) -> Tensor:
@@ -49,7 +51,20 @@ def image_keys(seed: int, indices: Tensor) -> Tensor:
 
     Not mixed, since `uniforms` does that once more, and a coin needs no more than once.
     """
-    return indices + _times(seed, _SEEDS_APART)
+    return as_tensor(_numbers(indices) + _wrap(seed * _SEEDS_APART))
+
+
+def coins(seed: int, indices: Tensor, purpose: int) -> NDArray[np.bool_] | Tensor:
+    """Whether what `uniforms` gives for the images' keys is below a half, bool (N,).
+
+    Half of its steps do for that, since it is the first bit alone that decides.
+    """
+    start = seed * _SEEDS_APART + (purpose + 1) * _GOLDEN
+    if indices.device.type != "cpu":
+        return _mix_tensor(indices + _wrap(start)) >= 0
+    keys = indices.numpy() + _wrap(start + _GOLDEN)
+    heads: NDArray[np.bool_] = _mix_first_bits(keys.view(np.uint64)).view(np.int64) >= 0
+    return heads
 
 
 def uniforms(keys: Tensor, purpose: int, count: int) -> NDArray[np.float32] | Tensor:
@@ -63,7 +78,7 @@ def uniforms(keys: Tensor, purpose: int, count: int) -> NDArray[np.float32] | Te
             return keys.new_empty((0, len(keys)), dtype=torch.float32)
         mixed = _mix_tensor(torch.stack([keys + _wrap(int(step)) for step in steps[:, 0]]))
         return _logical_shift(mixed, 40).float() * 2.0**-24
-    bits = _mix_array(_as_array(keys) + steps)
+    bits = _mix_array(keys.numpy().view(np.uint64) + steps)
     bits >>= _40
     numbers = bits.astype(np.float32)
     numbers *= _LAST_PLACE
@@ -122,20 +137,36 @@ def integers_between(keys: Tensor, purpose: int, low: int, high: Tensor | int) -
     return integers(uniform(keys, purpose), low, high)
 
 
+def _numbers(values: Tensor) -> Any:
+    """Whole numbers, int64, as they are computed with: an array on the CPU."""
+    return values.numpy() if values.device.type == "cpu" else values
+
+
+def _mix(values: Any) -> Any:
+    """Unrelated numbers, int64, of unequal ones."""
+    if isinstance(values, Tensor):
+        return _mix_tensor(values)
+    return _mix_array(values.view(np.uint64)).view(np.int64)
+
+
 # SplitMix64's finaliser, bit for bit the same on every device; on the CPU in numpy, which takes a
 # quarter of torch's time for the few numbers of a batch
 
 
 def _mix_array(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    mixed = values + _GOLDEN_U
-    shifted = mixed >> _30  # one array for all three: to allocate one takes as long as to shift
+    mixed = _mix_first_bits(values + _GOLDEN_U)
+    mixed ^= mixed >> _31
+    return mixed
+
+
+def _mix_first_bits(mixed: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """All steps but the first and the last, which leaves 31 bits as they are; in place."""
+    shifted = mixed >> _30  # one array for both: to allocate one takes as long as to shift
     mixed ^= shifted
     mixed *= _FIRST_U
     np.right_shift(mixed, _27, shifted)
     mixed ^= shifted
     mixed *= _SECOND_U
-    np.right_shift(mixed, _31, shifted)
-    mixed ^= shifted
     return mixed
 
 
@@ -146,16 +177,8 @@ def _mix_tensor(values: Tensor) -> Tensor:
     return values ^ _logical_shift(values, 31)
 
 
-def _as_array(values: Tensor) -> NDArray[np.uint64]:
-    return values.numpy().view(np.uint64)
-
-
 def _logical_shift(values: Tensor, bits: int) -> Tensor:
     return torch.bitwise_right_shift(values, bits) & ((1 << (64 - bits)) - 1)
-
-
-def _times(values: Tensor | int, factor: int) -> Tensor | int:
-    return values * _wrap(factor) if isinstance(values, Tensor) else _wrap(values * factor)
 
 
 def _wrap(value: int) -> int:

@@ -149,7 +149,7 @@ class Batches:
             rows = torch.arange(len(decoded)) if chosen is None else chosen[self.share]
             originals = _select(decoded, rows, self.device)
         images = self._augment(originals, where, copies, epochs)
-        targets = self.labels[where]
+        targets = self.labels.index_select(0, where)
         if self.base.mix or self.targeted.mix:
             images, targets = self._mix(images, where, copies, epochs)
         return self.normalise(images, inplace=True), targets, where
@@ -186,7 +186,13 @@ class Batches:
         self, originals: Tensor, indices: Tensor, copies: Tensor, epochs: Tensor
     ) -> Tensor:
         images = augment_batch(
-            originals, self.base, indices, seed=self.seed, epochs=epochs, copies=copies
+            originals,
+            self.base,
+            indices,
+            seed=self.seed,
+            epochs=epochs,
+            copies=copies,
+            inplace=self.targeted.on_base,  # else they are wanted below
         )
         if not self.targeted.on_base:
             images = torch.where((copies > 0)[:, None, None, None], originals, images)

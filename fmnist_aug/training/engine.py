@@ -291,14 +291,14 @@ def _train_step(
 
 
 def _header(dataset: ImageDataset, settings: TrainSettings, base: Policy) -> CheckpointHeader:
-    # whole numbers, so that the order of summation can't matter; a block of images at a time,
-    # because bincount copies what it counts to 8 bytes a pixel
+    # whole numbers, so that the order of summation can't matter; torch counts bytes as they are,
+    # numpy would first copy them to 8 bytes a pixel
     channels = dataset.images.shape[3]
     counts = np.zeros((channels, 256), np.int64)
     for images in blocks(dataset.images):
-        pixels = images.reshape(-1, channels)
+        pixels = torch.from_numpy(images).reshape(-1, channels)
         for channel, count in enumerate(counts):
-            count += np.bincount(pixels[:, channel], minlength=256)
+            count += torch.bincount(pixels[:, channel], minlength=256).numpy()
     values = np.arange(256)
     mean = [float((count * values).sum() / count.sum()) for count in counts]
     variance = [

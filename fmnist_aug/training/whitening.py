@@ -19,6 +19,7 @@ from fmnist_aug.data import Images
 
 _PIXELS = 1 << 20
 """Of the images whose patches are looked at: about 1300 images of 28 × 28."""
+_PIXELS_AT_ONCE = 1 << 15
 _SMALLEST = 0.01
 """Added to the eigenvalues, of normalised images, lest what hardly varies be blown up."""
 _LEAST = 1e-6
@@ -48,11 +49,12 @@ def whiten(convolution: nn.Conv2d, images: Images, normalise: Normalisation) -> 
     covariance = torch.zeros(weight[0].numel(), weight[0].numel(), dtype=torch.float64)
     height, width = images.shape[1:3]
     number = min(len(images), max(1, _PIXELS // (height * width)))
-    chosen = images[np.linspace(0, len(images) - 1, number).astype(np.int64)]
-    for image in chosen:  # one at a time: the patches of all take many times the images' memory
-        inputs = normalise(torch.from_numpy(image[None]).permute(0, 3, 1, 2))
-        patches = F.unfold(inputs.double(), weight.shape[2:])[0]
-        covariance += patches @ patches.T / patches.shape[1] / number
+    chosen = torch.from_numpy(images[np.linspace(0, len(images) - 1, number).astype(np.int64)])
+    # a few at a time: the patches of all take many times the images' memory
+    at_once = max(1, _PIXELS_AT_ONCE // (height * width))
+    for part in torch.split(chosen.permute(0, 3, 1, 2), at_once):
+        patches = F.unfold(normalise(part).double(), weight.shape[2:])
+        covariance += (patches @ patches.mT).sum(dim=0) / patches.shape[2] / number
     filters = _whitening(covariance)[: len(weight) // 2]
     for start, sign in ((0, 1), (len(weight) // 2, -1)):
         begun = weight[start : start + len(filters)]
