@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -230,10 +231,17 @@ class ConfusionPlan:
             round(draws * count)
             for draws, count in zip(self.extra_draws, class_counts, strict=True)
         )
-        even = total / images if images else 0.0
+        even = (total / images if images else 0.0,) * len(self.class_names)
+        if abs(sum(round(even[0] * count) for count in class_counts) - total) > total / 10:
+            # of many small classes each would be rounded to no draw, or to one too many
+            ends = [round(even[0] * end) for end in itertools.accumulate(class_counts)]
+            even = tuple(
+                (end - start) / max(count, 1)
+                for start, end, count in zip([0, *ends[:-1]], ends, class_counts, strict=True)
+            )
         return dataclasses.replace(
             self,
-            extra_draws=(even,) * len(self.class_names),
+            extra_draws=even,
             reason="the same number of extra draws spread evenly over all classes",
             keep=1.0,
             image_weights="",

@@ -13,7 +13,7 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.naive_bayes import GaussianNB
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
-from fmnist_aug import ConfusionPlan, ConfusionReport, load_dataset
+from fmnist_aug import AugmentationSampler, ConfusionPlan, ConfusionReport, load_dataset
 from fmnist_aug.confusion import wilson_interval
 from fmnist_aug.errors import DataError, UsageError
 from fmnist_aug.labels import find_labels
@@ -147,6 +147,20 @@ def test_spread_evenly_draws_as_many_from_all_classes():
     assert len(set(even.extra_draws)) == 1
     spread = sum(round(w * n) for w, n in zip(even.extra_draws, counts, strict=True))
     assert abs(spread - total) <= len(counts) / 2
+
+
+@pytest.mark.parametrize(("classes", "images"), [(100, 50), (100, 5), (20, 30)])
+def test_uniform_draws_as_many_extras_as_targeted_from_many_small_classes(classes, images):
+    # of each class alone they would be rounded to nothing, and the control would be none
+    counts = np.diag([10] * classes)
+    counts[:2, :2] = 5
+    report = ConfusionReport(tuple(map(tuple, counts.tolist())), tuple(map(str, range(classes))))
+    plan = ConfusionPlan.from_report(report, pairs=[(0, 1)])
+    labels = np.repeat(np.arange(classes), images)
+    targeted = AugmentationSampler(labels, plan).extras_per_class
+    uniform = AugmentationSampler(labels, plan.spread_evenly([images] * classes)).extras_per_class
+    assert sum(targeted) == sum(uniform) > 0
+    assert max(uniform) - min(uniform) == 1
 
 
 def test_plans_written_before_there_were_weights_and_schedules_still_load():
