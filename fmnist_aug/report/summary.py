@@ -166,7 +166,8 @@ def focus_sentence(results: Results) -> str:
         share = results["arms"][arm].get("focus_share_of_errors")
         of_all = "" if share is None else f" ({percent(share, 0)} % of all mislabels)"
         parts.append(f"{number(focus_total(results, arm))} in {arm}{of_all}")
-    return f"The total mislabels from {focus_names(results)} average around {join_names(parts)}."
+    counts = join_names(parts, most=len(parts))
+    return f"The total mislabels from {focus_names(results)} average around {counts}."
 
 
 def headline(results: Results) -> str:

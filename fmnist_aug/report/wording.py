@@ -81,14 +81,14 @@ def p_value(value: float | None) -> str:
 
 
 def join_names(names: Sequence[str], most: int = 4) -> str:
-    """Names as a list in a sentence, cut after ``most``.
+    """Names as a list in a sentence, cut after ``most`` if that leaves out more than one.
 
     >>> join_names(["T-shirt/top", "Shirt"])
     'T-shirt/top and Shirt'
     >>> join_names(list("abcdef"), most=2)
     'a, b and 4 others'
     """
-    if len(names) > most:
+    if len(names) > most + 1:
         names = [*names[:most], f"{len(names) - most} others"]
     if len(names) < 2:
         return "".join(names)

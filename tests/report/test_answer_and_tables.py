@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from fmnist_aug.report import headline, render_tables
-from fmnist_aug.report.summary import answer, focus_sentence
+from fmnist_aug.report.summary import KNOWN_ARMS, answer, focus_sentence
 from fmnist_aug.report.tables import accuracy_table, contrasts_table, focus_table, recall_table
 from report.made_up import ARMS, HOSTILE, contrast, make_dataset, make_results, printed, small
 
@@ -112,6 +112,13 @@ def test_focus_sentence_fills_the_originals_gap(fashion):
     assert text.startswith("The total mislabels from T-shirt/top and Shirt average around ")
     assert f"{together:.0f} in targeted" in text
     assert "% of all mislabels" in text
+
+
+def test_focus_sentence_leaves_out_no_arm_and_no_single_class():
+    _, _, results = small(5, arms=KNOWN_ARMS, focus=range(5))
+    text = focus_sentence(results)
+    assert all(f" in {arm} (" in text for arm in KNOWN_ARMS)
+    assert "other" not in text
 
 
 def test_recall_table_has_a_verdict_for_each_class():
