@@ -194,7 +194,7 @@ def answer(results: Results) -> Answer:
     short, sentences = _against_uniform(results, uniform)
     if baseline:
         sentences.append(_against_baseline(results, uniform, baseline))
-    sentences += _caveats(results, uniform or baseline)
+    sentences += _caveats(results, [item for item in (uniform, baseline) if item])
     return Answer(uniform.verdict if uniform else "open", short, " ".join(sentences))
 
 
@@ -222,9 +222,14 @@ def _against_baseline(results: Results, uniform: Contrast | None, baseline: Cont
     return text + "."
 
 
-def _caveats(results: Results, contrast: Contrast | None) -> list[str]:
-    sentences = []
-    detectable = contrast.minimum_detectable_difference if contrast else None
+def _caveats(results: Results, found: list[Contrast]) -> list[str]:
+    sentences = [
+        f"{item.a} − {item.b} alone would be evidence, but of {len(contrasts(results))} "
+        "differences some look like it by chance (Holm's method)."
+        for item in found
+        if item.verdict == "no evidence" and item.p_value is not None and item.p_value < 0.05
+    ]
+    detectable = found[0].minimum_detectable_difference
     if detectable is not None:
         sentences.append(
             "The smallest difference that these runs would probably have shown is about "

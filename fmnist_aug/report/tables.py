@@ -163,6 +163,12 @@ def focus_table(results: Results) -> TextTable:
 
 def contrasts_table(results: Results) -> TextTable:
     """Differences in test accuracy between arms, with what they allow to say."""
+    note = "detectable: the smallest difference that this many runs would probably have shown."
+    if len(contrasts(results)) > 1:
+        note += (
+            " Interval and p are of each difference alone; the verdicts allow for looking at all "
+            "of them (Holm's method)."
+        )
     rows = tuple(
         (
             f"{clean(contrast.a)} − {clean(contrast.b)}",
@@ -178,9 +184,7 @@ def contrasts_table(results: Results) -> TextTable:
         "Contrasts (points of test accuracy)",
         ("a − b", "difference", "95 % interval", "p", "verdict", "detectable"),
         rows,
-        note="detectable: the smallest difference that this many runs would probably have shown."
-        if rows
-        else "One arm alone has nothing to be compared with.",
+        note=note if rows else "One arm alone has nothing to be compared with.",
     )
 
 

@@ -41,6 +41,20 @@ def test_headline_follows_the_verdict(verdict, opening):
     assert answer(results).verdict == verdict
 
 
+def test_a_small_p_without_evidence_is_explained():
+    # as Holm's method has it with three differences: 3 · 0.02 is no evidence
+    _, _, results = small()
+    changed = {"p_value": 0.02, "ci95": [0.001, 0.005], "verdict": "no evidence"}
+    contrast(results, "targeted", "uniform").update(changed)
+    text = headline(results)
+    assert "targeted − uniform alone would be evidence, but of 3 differences" in text
+    assert "the verdicts allow for looking at all of them" in contrasts_table(results).note
+    contrast(results, "targeted", "uniform")["verdict"] = "better"
+    assert "alone would be evidence" not in headline(results)
+    _, _, results = small(arms=("uniform", "targeted"))
+    assert "Holm" not in contrasts_table(results).note
+
+
 def test_gain_over_the_baseline_alone_is_credited_to_augmenting():
     _, _, results = small()
     contrast(results, "targeted", "uniform")["verdict"] = "no evidence"
