@@ -68,11 +68,17 @@ def arm_galleries(
                     f"{caption}\n{sure} · {often}",
                 )
             )
-        intro = (
-            "Most often mislabelled first, then by the probability given to the wrong class."
-            if tiles
-            else "Nothing was mislabelled here."
-        )
+        focus = summary.focus_names(results)
+        # of classes in focus no others are given, and there may be mistakes on those
+        intro = f"Images of {focus}. " if focus else ""
+        if tiles:
+            intro += (
+                "Most often mislabelled first, then by the probability given to the wrong class."
+            )
+        elif any(run["errors"] for run in summary.runs_of(results, arm)):
+            intro += "None of these was mislabelled."
+        else:
+            intro = "Nothing was mislabelled here."
         galleries.append(Gallery(clean(arm), intro, tuple(tiles)))
     return galleries
 

@@ -12,7 +12,8 @@ from fmnist_aug.errors import DataError
 from fmnist_aug.report import galleries as galleries_module
 from fmnist_aug.report import mislabelled_images
 from fmnist_aug.report.galleries import contact_sheet, image_png, limit_samples, strip_png
-from report.made_up import HOSTILE, make_dataset
+from fmnist_aug.report.tiles import arm_galleries
+from report.made_up import HOSTILE, make_dataset, make_results
 
 
 def test_most_often_mislabelled_images_come_first():
@@ -68,3 +69,20 @@ def test_contact_sheet_of_one_image():
     test = make_dataset(names=HOSTILE[:3])
     found = mislabelled_images(test.labels, [np.ones((60, 3)) * [1, 0, 0]], most=1)
     assert Image.open(io.BytesIO(contact_sheet(test, found, "one"))).size[0] > 300
+
+
+def test_a_gallery_of_the_classes_in_focus_says_so_and_claims_nothing_of_the_others():
+    test = make_dataset(3, count=30)
+    right = 9 * np.eye(3, dtype=np.float32)[test.labels]
+    other, both = right.copy(), right.copy()
+    other[2] = both[2] = [9, 0, 0]
+    both[0] = [0, 9, 0]
+    runs = {("baseline", 0): right, ("uniform", 0): other, ("targeted", 0): both}
+    results = make_results(test, runs, focus=(0, 1))
+    found = {
+        arm: mislabelled_images(test.labels, [scores], (0, 1)) for (arm, _), scores in runs.items()
+    }
+    intros = [gallery.intro for gallery in arm_galleries(results, test, found)]
+    assert intros[0] == "Nothing was mislabelled here."
+    assert intros[1] == "Images of class 0 and class 1. None of these was mislabelled."
+    assert intros[2].startswith("Images of class 0 and class 1. Most often mislabelled first")
