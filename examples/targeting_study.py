@@ -40,8 +40,13 @@ RESULTS = Path(__file__).parent / "results" / "targeting-study"
 def study_plan(config: ComparisonConfig, train: ImageDataset, kept: Path) -> ConfusionPlan:
     """The plan of an earlier part of this study, or one from held-out training images."""
     if kept.exists():
-        return load_plan(kept, config.dataset)
-    plan = make_plan(run_probe(train, config), train, config.pairs, config.policy)
+        plan = load_plan(kept, config.dataset)
+        if plan.confusions is not None:
+            asked = ConfusionPlan.from_report(plan.confusions, config.pairs)
+            if asked.pairs != plan.pairs or config.policy not in (None, plan.policy):
+                raise SystemExit(f"{kept} has other pairs or another policy; choose another --out")
+        return plan
+    plan = make_plan(run_probe(train, config), train, config.pairs, config.policy, config.keep)
     kept.write_text(plan.to_json() + "\n")
     return plan
 
@@ -199,17 +204,18 @@ def main() -> None:
     train, test = load_splits(config, None)
     out = options.out or RESULTS / f"{train.card.name}-{config.preset}"
     out.mkdir(parents=True, exist_ok=True)
-    if options.plan:
-        plan = load_plan(options.plan, options.dataset)
-        check_plan(plan, train)
-    else:
-        plan = study_plan(config, train, out / "plan.json")
     path = out / "runs.jsonl"
     seeds: Sequence[int]
-    if options.show:  # whatever the preset has become since, and on any machine
+    if options.show:  # whatever plan and preset have become since, and on any machine
         kept = KeptRuns(path, None, test.labels)
+        plan = ConfusionPlan.from_dict(kept.identity["plan"])
         seeds, predict = kept.complete_seeds(options.arms), kept.read
     else:
+        if options.plan:
+            plan = load_plan(options.plan, options.dataset)
+            check_plan(plan, train)
+        else:
+            plan = study_plan(config, train, out / "plan.json")
         base = base_augmentation(train, config.settings.augment)
         runs = ArmRuns(path, train, test, config.settings, base, plan, config.hardware)
         kept, seeds, predict = runs.kept, config.seeds, runs.predictions

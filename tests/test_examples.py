@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fmnist_aug import AugmentationSampler, ConfusionPlan
+from fmnist_aug import AugmentationSampler, ConfusionPlan, ConfusionReport, load_dataset
+from fmnist_aug.comparison import make_plan, resolve_config
+from fmnist_aug.comparison.probe import Probe
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -174,7 +176,13 @@ def test_the_study_goes_on_and_shows_what_is_there(tmp_path, monkeypatch, capsys
     two = study("--runs", "2")
     assert runs() == 4
     assert [line in two for line in one.splitlines() if "(seed 0)" in line] == [True, True]
+    with pytest.raises(SystemExit, match="has other pairs"):
+        study("--runs", "3", "--pairs", "2:4")
+    with pytest.raises(SystemExit, match="another policy"):
+        study("--runs", "3", "--policy", "geometric")
     monkeypatch.setattr(kept_runs, "train_model", None)
+    monkeypatch.setattr(targeting_study, "run_probe", None)
+    (tmp_path / "plan.json").unlink()  # the plan of the runs stands beside them
     shown = study("--show")
     assert runs() == 4
     assert two[two.index("| arm |") :] == shown[shown.index("| arm |") :]
@@ -184,6 +192,23 @@ def test_the_study_goes_on_and_shows_what_is_there(tmp_path, monkeypatch, capsys
     assert (tmp_path / "targeting.png").stat().st_size > 1000
     with pytest.raises(SystemExit, match="no seed"):
         study("--show", "--arms", "baseline")
+
+
+def test_the_study_makes_the_plan_that_a_comparison_makes(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    import targeting_study
+
+    train = load_dataset("fashion-mnist", "train")
+    counts = np.diag([90] * 10)
+    counts[0, 6] = counts[6, 0] = 10
+    report = ConfusionReport(tuple(map(tuple, counts.tolist())), train.class_names)
+    probe = Probe(report, 0.0, "made for a test", np.arange(0), np.zeros((0, 10), np.float32))
+    monkeypatch.setattr(targeting_study, "run_probe", lambda *_: probe)
+    for preset, keep in (("fast", 0.5), ("strong", 1.0)):
+        config = resolve_config(preset=preset)
+        plan = targeting_study.study_plan(config, train, tmp_path / f"{preset}.json")
+        assert plan == make_plan(probe, train, keep=config.keep)
+        assert plan.keep == keep
 
 
 def test_the_ablation_goes_on_from_what_is_kept_and_prints_its_table(tmp_path):
