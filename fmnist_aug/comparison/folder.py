@@ -128,7 +128,13 @@ class ComparisonFolder:
                     "--out, or --no-resume to start over"
                 )
             return
-        for path in (self.results, self.plan):
+        # else finished runs of who knows which configuration would pass for this one's
+        records = [
+            path
+            for path in sorted((self.path / "records").glob("*.json"))
+            if _RUN_FILE.fullmatch(path.name)
+        ]
+        for path in (self.results, self.plan, *records):
             if path.exists():
                 raise RunFolderError(
                     f"{path} is there but no {self.config.name}, so it is not of a comparison; "

@@ -62,6 +62,19 @@ def test_a_folder_with_files_that_look_like_ours_is_left_alone(tmp_path, name):
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.fault(10)
+def test_runs_of_an_unknown_configuration_are_not_taken_for_this_ones(tmp_path):
+    folder = ComparisonFolder(tmp_path)
+    folder.claim({"epochs": 2}, resume=True)
+    figures = {"arm": "baseline", "seed": 0}
+    folder.save_run(figures, b"weights", np.zeros((2, 2), np.float32), np.zeros(2, np.int64))
+    folder.config.unlink()
+    for resume in (True, False):
+        with pytest.raises(RunFolderError, match=r"baseline-0\.json is there but no config\.json"):
+            folder.claim({"epochs": 1}, resume)
+    assert folder.load_run("baseline", 0) == figures, "nothing was removed"
+
+
 @pytest.mark.fault(11)
 def test_a_link_to_a_folder_is_followed_and_a_link_to_a_file_replaced(tmp_path):
     real, other = tmp_path / "real", tmp_path / "other.txt"
