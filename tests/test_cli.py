@@ -155,6 +155,13 @@ def test_train_evaluate_and_confusions_print_json(small, tmp_path):
     assert np.array(found["counts"]).sum() == 60
 
 
+def test_confusions_are_measured_after_as_many_epochs_as_asked_for(small):
+    # the preset's probe takes one, and stays so in plans
+    line = ["--dataset", small, "--preset", "fast", "--epochs", "1.5"]
+    assert "after 1.5 epochs" in json.loads(run("confusions", *line, "--json").stdout)["source"]
+    assert "after 1 epoch on" in json.loads(run("plan", *line, "--json").stdout)["source"]
+
+
 def test_plan_is_shown_written_and_shown_again(small, tmp_path):
     path = tmp_path / "plan.json"
     shown = run("plan", "--dataset", small, "--pairs", "0:6", "--out", path, *QUICK).stdout
@@ -200,6 +207,8 @@ def test_data_commands(tmp_path):
         (("compare", "pictures"), 2, "named by --dataset, as in: --dataset PATH"),
         (("report", "nowhere"), 1, "results.json"),
         (("plan", "--show", "nowhere.json"), 1, "nowhere.json"),
+        (("plan", "--trials", "5"), 2, "are for --search"),
+        (("plan", "--budget", "1"), 2, "are for --search"),
         (("train", "--out", "nowhere/model.safetensors"), 1, "nowhere"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,

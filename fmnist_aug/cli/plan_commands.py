@@ -30,11 +30,16 @@ def confusions(
     top: int, out: str | None, as_json: bool, quiet: bool, debug: bool, **options: Any
 ) -> None:
     """Show the most confused pairs of classes, measured on held-out training images."""
+    import dataclasses
+
     from fmnist_aug.files import check_writable
 
     if out is not None:
         check_writable(Path(out))
-    found, train_set = _probe(config_from(**options), quiet, **options)
+    config = config_from(**options)
+    if options["epochs"] is not None:  # a comparison's probe takes no more than the preset's
+        config = dataclasses.replace(config, probe_epochs=options["epochs"])
+    found, train_set = _probe(config, quiet, **options)
     _print_confusions(found, top, as_json)
     if out is not None and not _write_confused_images(Path(out), found, train_set):
         click.echo(f"no mistakes, so there are no images to write to {clean(out)}", err=as_json)
@@ -91,7 +96,10 @@ def plan(
     debug: bool,
     **options: Any,
 ) -> None:
-    """Measure confusions on held-out training images and turn them into a plan."""
+    """Measure confusions on held-out training images and turn them into a plan.
+
+    They are those of compare's probe, which --epochs can make shorter, but not longer.
+    """
     import dataclasses
 
     from fmnist_aug.by_image import target_images
@@ -111,6 +119,13 @@ def plan(
             check_writable(Path(out))
         if search and any(value is not None for value in (policy, folds, refresh)):
             raise click.UsageError("--search takes neither --policy nor --folds nor --refresh")
+        if not search and (
+            budget is not None
+            or study is not None
+            or click.get_current_context().get_parameter_source("trials")
+            is click.core.ParameterSource.COMMANDLINE
+        ):
+            raise click.UsageError("--trials, --budget and --study are for --search")
         config = config_from(pairs=pairs, **options)
         found, train_set = _probe(config, quiet, folds=folds, **options)
         if search:
