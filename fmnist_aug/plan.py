@@ -342,18 +342,20 @@ class ConfusionPlan:
         ]
         lines += [
             "",
-            f"policy of the extra draws: {self.policy}"
-            + (f", strength × {self.strength:g}" if self.strength != 1 else ""),
-            *self._describe_draws(),
-            f"draws trained on: {self.keep:.0%}"
-            + (", the easiest are skipped" if self.keep < 1 else ""),
+            *self.describe_draws(),
             f"why: {self.reason}",
             f"from: {self.source}",
         ]
         return "\n".join(lines)
 
-    def _describe_draws(self) -> list[str]:
-        lines = []
+    def describe_draws(self) -> list[str]:
+        """What the numbers of extra draws don't tell: policy, schedule, and so on, a line each."""
+        lines = [
+            f"policy of the extra draws: {self.policy}"
+            + (f", strength × {self.strength:g}" if self.strength != 1 else "")
+        ]
+        if self.in_place:
+            lines.append("in place of regular draws, not on top of them")
         if self.image_weights:
             lines.append("extra draws by image: the more it is confused, the more often")
         if self.excluded:
@@ -369,6 +371,10 @@ class ConfusionPlan:
             lines.append(
                 f"classes chosen anew every {self.refresh_every} pass(es) over the training images"
             )
+        lines.append(
+            f"draws trained on: {self.keep:.0%}"
+            + (", the easiest are skipped" if self.keep < 1 else "")
+        )
         return lines
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_aug.data.dataset import ImageDataset
+from fmnist_aug.plan import ConfusionPlan
 from fmnist_aug.report import summary, tables
 from fmnist_aug.report.galleries import Mislabelled, always_wrong
 from fmnist_aug.report.hard_images import HardImage, hardest_images, probably_mislabelled
@@ -92,7 +93,11 @@ def render_page(
         focus_sentence=unbroken(summary.focus_sentence(results)),
         recall=tables.recall_table(results),
         figures=_figures(results, figures),
-        plan={key: unbroken(clean(results["plan"][key])) for key in ("reason", "source", "policy")},
+        plan={key: unbroken(clean(results["plan"][key])) for key in ("reason", "source")},
+        plan_lines=[
+            unbroken(clean(line))
+            for line in ConfusionPlan.from_dict(results["plan"]).describe_draws()
+        ],
         selects=results["plan"].get("keep", 1) < 1 and "targeted" in summary.arm_names(results),
         plan_tables=_plan_tables(results),
         galleries=arm_galleries(results, test, mislabelled),

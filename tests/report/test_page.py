@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fmnist_aug.errors import RunFolderError
+from fmnist_aug.plan import ConfusionPlan
 from fmnist_aug.report import galleries as galleries_module
 from fmnist_aug.report import headline, write_report
 from fmnist_aug.report.summary import focus_sentence
@@ -75,6 +76,19 @@ def test_page_answers_and_fills_the_originals_gaps(page, fashion):
         "Shirt → T-shirt/top",
     ):
         assert expected in text
+
+
+def test_page_tells_when_and_how_strongly_extras_are_drawn(tmp_path):
+    # the numbers of extra draws alone are those of a plan that is in force all along
+    test, logits, results = small(runs=1)
+    results["plan"].update(start=0.5, stop=0.9, strength=2.0, keep=0.5)
+    text = write_report(tmp_path, results, test, logits).read_text(encoding="utf-8")
+    text = Tags(text).text.replace("\xa0", " ")
+    for line in ConfusionPlan.from_dict(results["plan"]).describe_draws():
+        assert line in text
+    assert "extra draws from 50% of the training on" in text
+    assert "strength × 2" in text
+    assert "draws trained on: 50%" in text
 
 
 def test_links_inside_the_page_lead_somewhere(page):
