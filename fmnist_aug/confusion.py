@@ -255,14 +255,16 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def class_index(name: str, class_names: Sequence[str]) -> int:
-    """Index of a class given by name or by number, names first.
+def class_index(name: int | str, class_names: Sequence[str]) -> int:
+    """Index of a class given by name or by number; of text, names first.
 
     Raises:
         UsageError: no such class.
     """
-    if name in class_names:
+    # a number is an index, even if a class has it as its name
+    if isinstance(name, str) and name in class_names:
         return list(class_names).index(name)
+    name = str(name)
     if name.isascii() and name.isdigit() and int(name) < len(class_names):
         return int(name)
     raise UsageError(

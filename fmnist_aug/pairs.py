@@ -41,7 +41,7 @@ def given_pairs(
     """
     chosen = []
     for names in parse_pairs(pairs) if isinstance(pairs, str) else pairs:
-        first, second = (class_index(str(name), report.class_names) for name in names)
+        first, second = (class_index(name, report.class_names) for name in names)
         if first == second:
             raise UsageError(f"class {report.class_names[first]!r} can't be paired with itself")
         pair = report.pair(first, second)

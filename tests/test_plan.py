@@ -124,6 +124,18 @@ def test_pairs_that_make_no_sense_are_refused(pairs, said):
         ConfusionPlan.from_report(fashion_like(), pairs)
 
 
+def test_numbers_are_indices_though_names_be_digits():
+    labels = [str(digit) for digit in range(1, 10)]
+    report = ConfusionReport.from_predictions(labels, labels)
+    assert ConfusionPlan.from_report(report, [(0, 6)]).classes == (0, 6)
+    assert ConfusionPlan.from_report(report, [(np.int64(1), np.int64(2))]).classes == (1, 2)
+    assert ConfusionPlan.from_report(report, [("1", "7")]).classes == (0, 6)
+    assert ConfusionPlan.from_report(report, "1:7").classes == (0, 6)
+    for unknown in (9, -1, True):
+        with pytest.raises(UsageError, match="unknown class"):
+            ConfusionPlan.from_report(report, [(0, unknown)])
+
+
 def test_without_confusions_the_plan_says_so():
     perfect = ConfusionReport.from_predictions([0, 1, 2] * 50, [0, 1, 2] * 50)
     plan = ConfusionPlan.from_report(perfect)
