@@ -83,7 +83,9 @@ def _percent(value: float) -> str:
 
 def _focus(arm: dict[str, Any]) -> str:
     count = arm["focus_missed_mean"] + arm["focus_claimed_mean"]
-    return f"{count:.0f} ({100 * arm['focus_share_of_errors']:.0f} % of all)"
+    share = arm["focus_share_of_errors"]
+    # a run without errors has no share of them
+    return f"{count:.0f}" if share is None else f"{count:.0f} ({100 * share:.0f} % of all)"
 
 
 if __name__ == "__main__":

@@ -40,6 +40,13 @@ def test_every_figure_of_the_readmes_tables_is_that_of_its_file(path):
         assert focus_sentence(results) in README_LINE
 
 
+def test_runs_without_errors_have_no_share_of_them():
+    arm = {"focus_missed_mean": 0.0, "focus_claimed_mean": 0.0, "focus_share_of_errors": None}
+    run = {"arm": "uniform", "seed": 0, "test_accuracy": 1.0, "focus": {"classes": [0, 1]}}
+    table = readme_tables.accuracy_table({"arms": {"uniform": {"mean": 1.0, **arm}}, "runs": [run]})
+    assert table.endswith("| mislabels in focus | 0 |")
+
+
 def test_the_readmes_table_of_speed_is_that_of_its_file():
     path = ROOT / "examples" / "results" / "benchmark-avx2.json"
     benchmark = json.loads(path.read_text(encoding="utf-8"))
