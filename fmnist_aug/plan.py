@@ -90,7 +90,7 @@ class ConfusionPlan:
             raise DataError(
                 f"extra_draws must lie between 0 and {MAX_EXTRA_DRAWS}: {self.extra_draws}"
             )
-        if not (0 < self.keep <= 1 and self.keep_after >= 0):
+        if not (0 < self.keep <= 1 and 0 <= self.keep_after < math.inf):
             raise DataError(
                 f"keep must lie between 0 and 1 and keep_after must not be negative, but they are "
                 f"{self.keep} and {self.keep_after}"
@@ -106,6 +106,8 @@ class ConfusionPlan:
                 "start, ramp and stop must be shares of the training, start before stop, not "
                 f"{self.start}, {self.ramp} and {self.stop}"
             )
+        if self.excluded and min(self.excluded) < 0:
+            raise DataError(f"there is no image {min(self.excluded)} to be excluded")
         if self.refresh_every < 0:
             raise DataError(f"refresh_every must not be negative, but is {self.refresh_every}")
         for pair in self.pairs:

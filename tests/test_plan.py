@@ -210,6 +210,8 @@ def test_a_sharper_plan_survives_json_and_says_what_it_does():
         {"image_weights": "12x"},
         {"start": 0.9, "stop": 0.5},
         {"ramp": 2.0},
+        {"keep_after": float("inf")},
+        {"excluded": (3, -1)},
     ],
     ids=str,
 )
