@@ -10,7 +10,8 @@ import pytest
 
 from fmnist_aug import ConfusionPlan, ConfusionReport, compare
 from fmnist_aug.augment import POLICIES
-from fmnist_aug.comparison import plan_files, search
+from fmnist_aug.cli.searching import run_search
+from fmnist_aug.comparison import plan_files, resolve_config, search
 from fmnist_aug.comparison.plan_files import check_plan, load_plan
 from fmnist_aug.comparison.probe import Probe
 from fmnist_aug.comparison.search import SPACE, search_plan
@@ -132,6 +133,21 @@ def test_a_finished_search_trains_nothing_and_another_is_refused(
     assert first.policy == train.card.policy, "the first trial is the plan without a search"
     with pytest.raises(RunFolderError, match="its seed differs"):
         search_plan(train, SETTINGS, found, path, trials=1, seed=1, **OPTIONS)
+
+
+def test_the_first_trial_keeps_as_many_draws_as_the_preset(train, found, tmp_path, monkeypatch):
+    plans = []
+
+    def stop(*_, plan, **options):
+        plans.append(plan)
+        raise Stop
+
+    monkeypatch.setattr(search, "train_model", stop)
+    for preset in ("fast", "strong"):
+        study, config = str(tmp_path / f"{preset}.db"), resolve_config(preset=preset)
+        with pytest.raises(Stop):
+            run_search(config, found, train, study, 1, None, quiet=True)
+    assert [plan.keep for plan in plans] == [0.5, 1.0]
 
 
 def test_searches_that_make_no_sense_are_refused(train, found, small, tmp_path):

@@ -39,6 +39,7 @@ def run_search(
             found,
             path,
             pairs=config.pairs,
+            keep=config.keep,
             trials=trials,
             budget_minutes=budget_minutes,
             base=base_augmentation(train, config.settings.augment),

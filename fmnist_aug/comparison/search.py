@@ -45,7 +45,6 @@ _UNSEARCHED = {
     "strength": 1.0,
     "extra_per_image": EXTRA_PER_IMAGE,
     "share_for_others": SHARE_FOR_OTHERS,
-    "keep": KEEP,
     "start": 0.0,
     "stop": 1.0,
 }
@@ -79,6 +78,7 @@ def search_plan(
     study_path: Path,
     *,
     pairs: str = "auto",
+    keep: float = KEEP,
     trials: int = 40,
     budget_minutes: float | None = None,
     base: Policy | None = None,
@@ -102,6 +102,7 @@ def search_plan(
         found: the confusions that the plans answer.
         study_path: SQLite file of the study.
         pairs: as for `ConfusionPlan.from_report`.
+        keep: likewise, of the first trial.
         trials: how many in all, those in the file included.
         budget_minutes: begin no further trial after so many minutes of this call.
         base: augmentation of all draws.
@@ -174,7 +175,7 @@ def search_plan(
             # made anew from the number of the trial, so that going on equals never having stopped
             study.sampler = optuna.samplers.TPESampler(seed=1000 * seed + done)
             if not done:
-                study.enqueue_trial({**_UNSEARCHED, "policy": train.card.policy})
+                study.enqueue_trial({**_UNSEARCHED, "keep": keep, "policy": train.card.policy})
             study.optimize(objective, n_trials=1)
             if on_trial:
                 on_trial(_describe(optuna, study, done))
