@@ -192,6 +192,9 @@ def test_data_commands(tmp_path):
         (("compare", "--pairs", "0-6"), 2, "not a pair"),
         (("compare", "--dataset", "fashion"), 2, "fashion-mnist"),
         (("compare", "--epochs", "-1"), 2, "epochs"),
+        (("train", "--epochs", "inf"), 2, "epochs"),
+        (("train", "--seed", "99999999999999999999"), 2, "seeds must lie in 0"),
+        (("compare", "--seed", "4294967294"), 2, "seeds must lie in 0"),
         (("compare", "--device", "cuda"), 2, "cuda"),
         (("compare", "--data-dir", "nowhere"), 2, "nowhere"),
         (

@@ -26,6 +26,8 @@ from fmnist_aug.training import (
 )
 
 MAX_RUNS = 1000
+MAX_SEED = 1 << 32
+"""Seeds are smaller: NumPy's old generators take no others."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +126,8 @@ def resolve_config(
             raise UsageError(f"unknown arm {arm!r}; choose from {', '.join(ARMS)}")
     if not 1 <= runs <= MAX_RUNS:
         raise UsageError(f"runs must be between 1 and {MAX_RUNS}, not {runs}")
-    if seed < 0:
-        raise UsageError(f"the seed must not be negative, but is {seed}")
+    if not 0 <= seed <= MAX_SEED - runs:
+        raise UsageError(f"the seeds must lie in 0 … {MAX_SEED - 1}, but begin at {seed}")
     if not 0 < held_out < 1:
         raise UsageError(f"held_out must lie between 0 and 1, not {held_out}")
     if policy is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -62,8 +63,8 @@ class TrainSettings:
     test_time_shift: bool = False
 
     def __post_init__(self) -> None:
-        if not self.epochs > 0:
-            raise UsageError(f"epochs must be more than 0, not {self.epochs}")
+        if not 0 < self.epochs < math.inf:
+            raise UsageError(f"epochs must be a number more than 0, not {self.epochs}")
         if self.batch_size < 2:
             raise UsageError(f"the batch size must be at least 2, not {self.batch_size}")
         if not 0 <= self.progressive_resizing < 1:
