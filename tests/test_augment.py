@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader
+from torchvision.transforms.v2 import RandomHorizontalFlip
 
 from fmnist_aug import AugmentationSampler, AugmentedDataset, ConfusionPlan, load_dataset
 from fmnist_aug.augment import (
@@ -406,9 +407,12 @@ def test_palettes_and_two_colours_are_read_as_in_a_folder(mode, tmp_path):
     assert (to_uint8_array(image) == expected).all()
 
 
-def test_an_image_that_was_normalised_already_is_refused():
+@pytest.mark.parametrize("value", [-1.0, 1.1, float("nan")])
+def test_an_image_that_was_normalised_already_is_refused(value):
+    image = torch.full((1, 28, 28), 0.5)
+    image[0, 3, 3] = value
     with pytest.raises(DataError, match="move normalisation"):
-        AugmentedDataset([(torch.full((1, 28, 28), -1.0), 0)], "flip")[0]
+        AugmentedDataset([(image, 0)], "flip")[0]
 
 
 @pytest.mark.parametrize(("shape", "number"), [((4, 28, 28), 4), ((4, 1, 28, 28), 3)])
@@ -451,6 +455,25 @@ def test_albumentations_pipelines_of_ones_own_are_taken(monkeypatch):
     data = AugmentedDataset([(np.full((8, 8, 1), 255, np.uint8), 0)], pipeline)
     assert data[0][0].max() == 1
     assert data[AugmentedIndex(0, 0, 1)][0].max() == 0
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+@pytest.mark.parametrize("ending", [("Normalize",), ("Normalize", "ToTensorV2")])
+def test_a_pipeline_that_normalises_is_refused(extra, ending, monkeypatch):
+    monkeypatch.setenv("NO_ALBUMENTATIONS_UPDATE", "1")  # this may import it first
+    import albumentations
+
+    pipeline = albumentations.Compose([getattr(albumentations, name)() for name in ending])
+    data = AugmentedDataset(
+        [(np.full((8, 8, 3), 255, np.uint8), 0)], **{("base", "targeted")[extra]: pipeline}
+    )
+    with pytest.raises(DataError, match=r"normalisation, into AugmentedDataset\(transform"):
+        data[AugmentedIndex(0, 0, extra)]
+
+
+def test_what_is_no_policy_is_refused_before_an_image_is_drawn():
+    with pytest.raises(UsageError, match="with a RandomHorizontalFlip; give"):
+        AugmentedDataset([], RandomHorizontalFlip())
 
 
 def test_strength_scales_ranges_about_doing_nothing():

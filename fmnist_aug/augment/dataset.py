@@ -47,9 +47,10 @@ class AugmentedDataset(Dataset[tuple[Any, Any]]):
             default a float32 tensor (C, H, W) in 0–1.
 
     Raises:
-        UsageError: an unknown policy, one that mixes without a plan or for all draws, or a
-            negative seed.
-        DataError: when an image is drawn that is none of the above.
+        UsageError: an unknown policy, one that mixes without a plan or for all draws, something
+            that is no policy, or a negative seed.
+        DataError: when an image is drawn that is none of the above, or that a ``Compose`` makes
+            anything but uint8 (H, W, C) of.
 
     >>> data = [(np.zeros((28, 28, 1), np.uint8), 6)]
     >>> image, label = AugmentedDataset(data, "buttons", base="flip")[0]
@@ -118,6 +119,7 @@ class AugmentedDataset(Dataset[tuple[Any, Any]]):
             wanted = key[3] if extra else not key[3] or getattr(self.targeted, "on_base", True)
             if pipeline is not None and wanted:
                 image = apply_seeded(pipeline, image, (*key, stage))
+                _check_augmented(image)
         return image
 
     def _mix(
@@ -173,11 +175,11 @@ def to_uint8_array(image: Any) -> NDArray[np.uint8]:
         if image.ndim not in (2, 3):
             raise DataError(f"an image tensor must be (C, H, W) or (H, W), not {image.shape}")
         if image.is_floating_point():
-            if image.min() < 0 or image.max() > 1:
+            low, high = float(image.min()), float(image.max())
+            if not 0 <= low <= high <= 1:  # both are NaN if one value is
                 raise DataError(
-                    "float images must lie in 0–1, but these go from "
-                    f"{image.min():.3g} to {image.max():.3g}; move normalisation into "
-                    "AugmentedDataset(transform=…)"
+                    f"float images must lie in 0–1, but these go from {low:.3g} to {high:.3g}; "
+                    "move normalisation into AugmentedDataset(transform=…)"
                 )
             image = (image * 255).round().to(torch.uint8)
         array: NDArray[Any] = image.cpu().numpy()
@@ -196,7 +198,25 @@ def to_uint8_array(image: Any) -> NDArray[np.uint8]:
     return array
 
 
+def _check_augmented(image: Any) -> None:
+    """Refuse what a user's pipeline made a float or a tensor: it would be scaled twice."""
+    kind = getattr(image, "dtype", None), getattr(image, "ndim", None)
+    if not isinstance(image, np.ndarray) or kind != (np.uint8, 3):
+        raise DataError(
+            f"the augmentation made a {type(image).__name__} of {kind[0]} of an image, and must "
+            "leave it uint8 (H, W, C); move what comes after, such as normalisation, into "
+            "AugmentedDataset(transform=…)"
+        )
+
+
 def _resolve(choice: str | Policy | ConfusionPlan | Compose | None) -> Policy | Compose:
     if isinstance(choice, ConfusionPlan):
         return plan_policy(choice)
-    return get_policy(choice or "none") if choice is None or isinstance(choice, str) else choice
+    if choice is None or isinstance(choice, str):
+        return get_policy(choice or "none")
+    if not isinstance(choice, Policy) and not hasattr(choice, "set_random_state"):
+        raise UsageError(
+            f"can't augment with a {type(choice).__name__}; give a policy's name, a Policy, a "
+            "ConfusionPlan or an albumentations Compose"
+        )
+    return choice
