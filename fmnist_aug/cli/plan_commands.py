@@ -72,8 +72,12 @@ def confusions(
     is_flag=True,
     help="Try policies, strengths, shares and schedules on held-out training images.",
 )
-@click.option("--trials", type=click.IntRange(1), default=40, help="Plans to try with --search.")
-@click.option("--budget", type=float, metavar="MINUTES", help="Begin no trial after so long.")
+@click.option(
+    "--trials", type=click.IntRange(1), help="Plans to try with --search.  [default: 40]"
+)
+@click.option(
+    "--budget", type=float, metavar="MINUTES", help="With --search: begin no trial after so long."
+)
 @click.option(
     "--study",
     type=click.Path(),
@@ -86,7 +90,7 @@ def plan(
     folds: int | None,
     refresh: int | None,
     search: bool,
-    trials: int,
+    trials: int | None,
     budget: float | None,
     study: str | None,
     pairs: str,
@@ -110,6 +114,11 @@ def plan(
     from fmnist_aug.pairs import parse_pairs
     from fmnist_aug.plan import ConfusionPlan
 
+    changed = any(value is not None for value in (policy, folds, refresh))
+    if plan_file is not None and (changed or search or pairs.strip() != "auto"):
+        raise click.UsageError("--show shows a plan as it is, and --out alone goes with it")
+    if not search and any(value is not None for value in (trials, budget, study)):
+        raise click.UsageError("--trials, --budget and --study are for --search")
     if plan_file is not None:
         made = ConfusionPlan.from_json(json.dumps(read_json(Path(plan_file))))
     else:
@@ -117,19 +126,12 @@ def plan(
             parse_pairs(pairs)
         if out is not None:
             check_writable(Path(out))
-        if search and any(value is not None for value in (policy, folds, refresh)):
+        if search and changed:
             raise click.UsageError("--search takes neither --policy nor --folds nor --refresh")
-        if not search and (
-            budget is not None
-            or study is not None
-            or click.get_current_context().get_parameter_source("trials")
-            is click.core.ParameterSource.COMMANDLINE
-        ):
-            raise click.UsageError("--trials, --budget and --study are for --search")
         config = config_from(pairs=pairs, **options)
         found, train_set = _probe(config, quiet, folds=folds, **options)
         if search:
-            made = run_search(config, found, train_set, study, trials, budget, quiet)
+            made = run_search(config, found, train_set, study, trials or 40, budget, quiet)
         else:
             made = make_plan(found, train_set, pairs, policy, config.keep)
         if folds is not None:

@@ -118,7 +118,7 @@ def search_plan(
         RunFolderError: the file belongs to another search, or can't be written.
     """
     require_training_data(train, "searching for a plan")
-    if trials < 1 or repeats < 1 or (budget_minutes is not None and budget_minutes <= 0):
+    if trials < 1 or repeats < 1 or not (budget_minutes is None or budget_minutes > 0):
         raise UsageError("a search needs at least one trial, one repeat and some time")
     optuna = _optuna()
     if not ConfusionPlan.from_report(found.confusions, pairs).pairs:
