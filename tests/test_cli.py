@@ -181,6 +181,8 @@ def test_data_commands(tmp_path):
         "train-labels-idx1-ubyte",
     ]
     assert "MNIST" in run("data", "info", "--dataset", tmp_path).stdout.splitlines()[0]
+    told = run("data", "export", ".", "--dataset", tmp_path, code=2, cwd=tmp_path).stderr
+    assert "would hide what is in ." in told
 
 
 @pytest.mark.parametrize(

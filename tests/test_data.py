@@ -22,7 +22,7 @@ from fmnist_aug.data import (
 )
 from fmnist_aug.data.folders import choose_format, read_images
 from fmnist_aug.data.idx import read_idx
-from fmnist_aug.errors import DataError, UsageError
+from fmnist_aug.errors import DataError, RunFolderError, UsageError
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 
@@ -72,6 +72,18 @@ def test_a_folder_is_read_back_as_it_was_written(folder, twenty):
     assert found.card.flip is False, "an unknown data set is not flipped"
     assert found.class_names == tuple("0123456789")
     assert load_dataset(folder, "train", flip=True).card.flip is True
+
+
+def test_nothing_is_written_beside_compressed_files_that_would_be_read_instead(folder, twenty):
+    with pytest.raises(RunFolderError, match="would be read in place"):
+        write_idx_folder(twenty.subset(np.arange(3)), folder)
+    assert len(load_dataset(folder, "train")) == 20
+
+
+def test_only_pictures_of_image_folders_are_brought_to_a_size(folder):
+    assert load_dataset(folder, "train", image_size=28).image_size == (28, 28)
+    with pytest.raises(UsageError, match="is no image folder, so its images stay 28 × 28"):
+        load_dataset(folder, "train", image_size=32)
 
 
 @pytest.mark.fault(3)

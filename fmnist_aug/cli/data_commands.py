@@ -105,7 +105,10 @@ def verify(dataset: str, data_dir: str | None, as_json: bool, debug: bool) -> No
 def export(folder: str, dataset: str, data_dir: str | None, as_json: bool, debug: bool) -> None:
     """Write a data set as four plain IDX files into FOLDER."""
     from fmnist_aug.data import write_idx_folder
+    from fmnist_aug.errors import UsageError
 
+    if Path(folder).resolve() == Path(dataset).resolve():
+        raise UsageError(f"the files would hide what is in {folder}; choose another folder")
     written = [
         str(path)
         for loaded in _load_both(dataset, data_dir)

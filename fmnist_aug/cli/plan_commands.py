@@ -72,9 +72,7 @@ def confusions(
     is_flag=True,
     help="Try policies, strengths, shares and schedules on held-out training images.",
 )
-@click.option(
-    "--trials", type=click.IntRange(1), help="Plans to try with --search.  [default: 40]"
-)
+@click.option("--trials", type=click.IntRange(1), help="Plans to try with --search.  [default: 40]")
 @click.option(
     "--budget", type=float, metavar="MINUTES", help="With --search: begin no trial after so long."
 )

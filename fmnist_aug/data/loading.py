@@ -16,7 +16,7 @@ from fmnist_aug.data.idx import FILE_STEMS, find_idx_files, read_idx_pair
 from fmnist_aug.data.layout import find_layout
 from fmnist_aug.data.named import NAMED_DATASETS, PACKAGED_ROOT, NamedDataset, recognise
 from fmnist_aug.data.streaming import StreamedImages, needs_streaming
-from fmnist_aug.errors import DataError, UsageError
+from fmnist_aug.errors import DataError, RunFolderError, UsageError
 from fmnist_aug.files import write_bytes
 
 _log = logging.getLogger(__name__)
@@ -49,7 +49,8 @@ def load_dataset(
             memory that is free. Results are the same to the bit.
 
     Raises:
-        UsageError: an unknown name or split, or streaming something else than an image folder.
+        UsageError: an unknown name or split, or streaming, or bringing to another size, something
+            else than an image folder.
         DataError: files that are missing, cut, corrupt or contradictory.
 
     >>> dataset = load_dataset("mnist", "test")
@@ -79,6 +80,12 @@ def load_dataset(
         )
     if stream and not isinstance(dataset.images, StreamedImages):
         raise UsageError(f"{name_or_path} is no image folder, and only these can be streamed")
+    if image_size is not None and dataset.image_size != (image_size, image_size):
+        height, width = dataset.image_size
+        raise UsageError(
+            f"{name_or_path} is no image folder, so its images stay {height} × {width}; leave out "
+            "--image-size"
+        )
     if flip is not None:
         dataset = dataclasses.replace(dataset, card=dataclasses.replace(dataset.card, flip=flip))
     return dataset
@@ -116,7 +123,8 @@ def write_idx_folder(dataset: ImageDataset, folder: Path) -> tuple[Path, Path]:
     Raises:
         DataError: the images are in colour, which IDX readers don't expect, or of more classes
             than the bytes of the labels can tell apart.
-        RunFolderError: the folder can't be written.
+        RunFolderError: the folder can't be written, or holds compressed files, which would be read
+            in place of these.
     """
     if dataset.images.shape[3] != 1:
         raise DataError(f"{dataset.card.title} is in colour; only grey images go into IDX files")
@@ -126,6 +134,12 @@ def write_idx_folder(dataset: ImageDataset, folder: Path) -> tuple[Path, Path]:
             "bytes, so at most 256 classes go into them"
         )
     images_path, labels_path = (folder / stem for stem in FILE_STEMS[dataset.split])
+    for path in (images_path, labels_path):
+        if (compressed := path.with_name(f"{path.name}.gz")).exists():
+            raise RunFolderError(
+                f"{compressed} would be read in place of what is written beside it; remove it or "
+                "choose another folder"
+            )
     images = dataset.images[:]
     for path, values in (
         (images_path, images[..., 0]),
