@@ -52,6 +52,10 @@ def test_the_file_counts_wherever_it_stands_on_the_command_line(tmp_path):
     assert (found["seed"], found["image_size"], found["resume"]) == (5, 32, False)
 
 
+def test_a_file_may_begin_as_windows_begins_text(shown):
+    assert shown("\ufeffseed = 4")["seed"] == 4
+
+
 def test_flags_on_the_command_line_win_over_the_files(shown):
     found = shown('flip = true\nresume = false\narm = "targeted"', "--no-flip", "--resume")
     assert (found["flip"], found["resume"], found["arms"]) == (False, True, ["targeted"])
@@ -73,6 +77,7 @@ def test_flags_on_the_command_line_win_over_the_files(shown):
         ("seed = [1]", "cannot be used"),
         ("[train]\nseed = 1", "unknown key 'train'"),
         ("seed = ", "is not valid TOML"),
+        ("image-size = 28\nimage_size = 32", "image-size is given twice"),
     ],
 )
 def test_files_that_cannot_be_used_give_one_line(shown, text, said):

@@ -41,6 +41,8 @@ def _read_defaults(context: click.Context, option: click.Parameter, path: str | 
         name = key.replace("_", "-")
         if name not in options:
             raise click.UsageError(_unknown(path, key, list(options)), context)
+        if str(options[name].name) in defaults:
+            raise click.UsageError(f"{path}: {name} is given twice", context)
         defaults[str(options[name].name)] = _checked(path, key, value, options[name], context)
     context.default_map = {**(context.default_map or {}), **defaults}
 
@@ -49,7 +51,7 @@ def _read(path: Path) -> dict[str, Any]:
     import tomllib
 
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows begins files so
     except OSError as error:
         raise click.UsageError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:  # of TOML or of UTF-8
