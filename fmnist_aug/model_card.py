@@ -20,7 +20,10 @@ def card_path(weights: Path) -> Path:
 
 
 def model_card(
-    classifier: Classifier, weights: str, facts: Mapping[str, object] | None = None
+    classifier: Classifier,
+    weights: str,
+    facts: Mapping[str, object] | None = None,
+    form: str | None = None,
 ) -> str:
     """The card, from the checkpoint's header alone and what else is known.
 
@@ -28,6 +31,7 @@ def model_card(
         classifier: what the card is about.
         weights: file name of the weights.
         facts: further lines of the table, such as a test accuracy and how it was trained.
+        form: of an export, as for `export_classifier`; None for a checkpoint.
     """
     header = classifier.header
     height, width = header.image_size
@@ -55,7 +59,7 @@ def model_card(
         "",
         "## Use",
         "",
-        *_usage(weights),
+        *_usage(weights, form),
         "",
         "## What it mixes up",
         "",
@@ -69,16 +73,15 @@ def model_card(
     return "\n".join(lines)
 
 
-def _usage(weights: str) -> list[str]:
-    kind = Path(weights).suffix
-    if kind == ".onnx":
+def _usage(weights: str, form: str | None) -> list[str]:
+    if form == "onnx":
         code = [
             "import onnxruntime",
             "",
             f"session = onnxruntime.InferenceSession({weights!r})",
             '(logits,) = session.run(["logits"], {"images": images})',
         ]
-    elif kind == ".pt2":
+    elif form == "torch-export":
         code = [
             "import torch",
             "",

@@ -69,6 +69,14 @@ def test_the_command_writes_the_graph_and_its_card(trained, tmp_path):
     assert "torch.export.load('model.pt2')" in card
 
 
+def test_the_card_tells_how_to_read_the_file_whatever_it_is_called(trained, tmp_path):
+    trained.save(tmp_path / "model.safetensors")
+    command = ["export", str(tmp_path / "model.safetensors"), "--format", "torch-export"]
+    command += ["--out", str(tmp_path / "model.bin")]
+    CliRunner().invoke(cli, command, catch_exceptions=False)
+    assert "torch.export.load('model.bin')" in (tmp_path / "model.bin.card.md").read_text()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -94,7 +94,7 @@ def export(
         raise UsageError(f"{path} is the checkpoint itself; name another file with --out")
     difference = export_classifier(classifier, path, form)
     card = card_path(path)
-    write_text(card, model_card(classifier, path.name))
+    write_text(card, model_card(classifier, path.name, form=form))
     if as_json:
         value = {"file": str(path), "format": form, "largest_difference": difference}
         click.echo(json.dumps({**value, "card": str(card)}))
