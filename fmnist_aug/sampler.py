@@ -130,8 +130,8 @@ class AugmentationSampler(_Position, Sampler[int]):
     Raises:
         DataError: the labels can't be found, or the plan has fewer classes than the labels, or
             weights for another number of images.
-        UsageError: a negative seed, ``num_samples`` below 1, ``epochs`` missing, or a plan that is
-            refreshed.
+        UsageError: a negative seed, ``num_samples`` below 1, ``epochs`` missing, a plan that is
+            refreshed, or an `AugmentedDataset` inside a ``Subset`` or ``ConcatDataset``.
 
     >>> plan = ConfusionPlan(("a", "b"), (), (0.5, 0.0), "none", "an example")
     >>> sampler = AugmentationSampler([0, 0, 1, 1], plan)
@@ -148,6 +148,7 @@ class AugmentationSampler(_Position, Sampler[int]):
         num_samples: int | None = None,
         epochs: float | None = None,
     ) -> None:
+        _check_outermost(labels)
         self.labels = find_labels(labels)
         self.plan = plan
         self.seed = _whole(seed, "seed", 0)
@@ -322,6 +323,19 @@ class DistributedAugmentationSampler(_Position, DistributedSampler[int]):
             for values in self.sampler.epoch_draws(self.epoch)
         )
         return self._begin(indices, copies)
+
+
+def _check_outermost(source: Any) -> None:
+    """Parts of an `AugmentedDataset` would pass plain numbers on to it, and no extra draws."""
+    kind = {base.__name__ for base in type(source).__mro__}
+    inner = [source.dataset] if "Subset" in kind else []
+    for part in source.datasets if "ConcatDataset" in kind else inner:
+        if type(part).__name__ == "AugmentedDataset":
+            raise UsageError(
+                f"in a {type(source).__name__} an AugmentedDataset can't tell extra draws from "
+                "others; wrap the other way round: AugmentedDataset(Subset(…), plan)"
+            )
+        _check_outermost(part)
 
 
 def _image_weights(plan: ConfusionPlan, images: int) -> NDArray[np.float64] | None:

@@ -8,9 +8,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import (
+    ConcatDataset,
+    DataLoader,
+    Dataset,
+    DistributedSampler,
+    Subset,
+    TensorDataset,
+)
 
-from fmnist_aug import AugmentationSampler, ConfusionPlan, DistributedAugmentationSampler
+from fmnist_aug import (
+    AugmentationSampler,
+    AugmentedDataset,
+    ConfusionPlan,
+    DistributedAugmentationSampler,
+)
 from fmnist_aug.errors import DataError, UsageError
 from fmnist_aug.sampler import AugmentedIndex
 
@@ -301,3 +313,16 @@ def test_extra_draws_that_grow_are_more_at_the_end_of_an_epoch():
     assert (copies > 0).sum() == 1000
     first, second = np.array_split(copies > 0, 2)
     assert first.sum() / second.sum() == pytest.approx(1 / 3, abs=0.1)
+
+
+@pytest.mark.parametrize("sampler", [AugmentationSampler, DistributedAugmentationSampler])
+@pytest.mark.parametrize("twice", [False, True])
+def test_parts_of_an_augmented_data_set_would_lose_the_extra_draws(sampler, twice):
+    def part(data):
+        return Subset(ConcatDataset([data, data]) if twice else data, [0, 1])
+
+    plan = ConfusionPlan(("a", "b"), (), (0.5, 0.0), "flip", "an example")
+    images = TensorDataset(torch.zeros(2, 1, 8, 8), torch.tensor([0, 1]))
+    with pytest.raises(UsageError, match="wrap the other way round"):
+        sampler(part(AugmentedDataset(images, plan)), plan)
+    assert AugmentationSampler(AugmentedDataset(part(images), plan), plan).labels.tolist() == [0, 1]

@@ -29,8 +29,9 @@ class AugmentedDataset(Dataset[tuple[Any, Any]]):
     """Wraps a data set so that regular draws get one augmentation and extra draws another on top.
 
     Meant for the indices of an `AugmentationSampler`; a plain index counts as a regular draw of
-    epoch 0. What happens to an image depends on (seed, epoch, index, copy) alone, so it is the
-    same for any number of workers.
+    epoch 0. So wrap a ``Subset`` in it, and not it in a ``Subset``, which passes plain ones on.
+    What happens to an image depends on (seed, epoch, index, copy) alone, so it is the same for any
+    number of workers.
 
     Args:
         dataset: map-style, giving (image, label, …). The image may be uint8 (H, W, C) or (H, W),
