@@ -279,6 +279,33 @@ def test_a_signal_ends_cleanly_and_the_run_can_go_on(small, tmp_path, number, co
         assert read_tensors(path)[2]["step"] > 0, "the state that was kept is whole"
 
 
+@pytest.mark.parametrize("arguments", [("leaderboard",), ("leaderboard", "--json")])
+def test_a_reader_that_has_gone_is_no_failure(arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as gone:
+        done = subprocess.run(
+            [sys.executable, "-m", "fmnist_aug", *arguments],
+            stdout=gone,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=300,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_comparison_goes_on_when_nobody_watches_its_progress(small, tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = ["compare", "--dataset", small, *QUICK, "--out", tmp_path / "out"]
+    with os.fdopen(writer, "wb") as gone:
+        done = subprocess.run(
+            [sys.executable, "-m", "fmnist_aug", *map(str, command)], stderr=gone, timeout=300
+        )
+    assert done.returncode == 0
+    assert (tmp_path / "out" / "results.json").exists()
+
+
 def test_debug_shows_where_an_error_came_from(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "fmnist_aug", "evaluate", "nowhere.safetensors", "--debug"],

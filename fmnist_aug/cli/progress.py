@@ -21,6 +21,12 @@ PROBE = "probe"
 _LINE_SECONDS = 15
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """A training goes on if nobody watches it any more; rich would end the program."""
+        self.quiet = True
+
+
 class ProgressDisplay:
     """Shows trainings, one after the other or side by side; use as a context manager.
 
@@ -30,7 +36,7 @@ class ProgressDisplay:
     """
 
     def __init__(self, quiet: bool = False, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True, quiet=quiet, highlight=False)
+        self.console = console or _Console(stderr=True, quiet=quiet, highlight=False)
         self.bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
