@@ -202,8 +202,8 @@ def test_damaged_files_end_a_command_with_one_line_and_exit_code_one(
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_happens_to_the_bytes_only_a_data_error_is_raised(folder, twenty, data):
-    plain_path = folder / IMAGES
-    write_idx_folder(twenty, folder)
+    plain_path = folder / "plain" / IMAGES
+    write_idx_folder(twenty, plain_path.parent)
     plain = bytearray(plain_path.read_bytes())
     packed = data.draw(st.booleans())
     content = bytearray(gzip.compress(bytes(plain), mtime=0)) if packed else plain
