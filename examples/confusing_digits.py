@@ -8,7 +8,7 @@ nothing from it. Compare with
     fmnist-aug compare --dataset PATH --preset smoke --epochs 8 --pairs 4:9 --policy geometric
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +41,9 @@ def narrow_view_digits(train_images: int = 1000, test_images: int = 5000) -> lis
 
 
 def main() -> None:
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/confusing-digits")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("path", type=Path, nargs="?", default=Path("runs/confusing-digits"))
+    folder: Path = parser.parse_args().path
     folder.mkdir(parents=True, exist_ok=True)
     for part in narrow_view_digits():
         write_idx_folder(part, folder)

@@ -5,7 +5,7 @@ Without a PATH it first makes a folder of colour pictures of unlike sizes: circl
 squares with round corners, which are easily taken for either.
 """
 
-import sys
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -33,9 +33,12 @@ def make_pictures(folder: Path) -> None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("path", type=Path, nargs="?")
+    path: Path | None = parser.parse_args().path
     with tempfile.TemporaryDirectory() as made:
-        folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(made)
-        if len(sys.argv) == 1:
+        folder = path or Path(made)
+        if path is None:
             make_pictures(folder)
         found = compare(folder, preset="smoke", epochs=6, flip=True, out=Path("runs/own-pictures"))
     print(found.plan.to_table())

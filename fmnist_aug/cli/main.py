@@ -78,8 +78,8 @@ def main() -> NoReturn:
         code = EXIT_TERMINATED
     except BrokenPipeError:
         code = 0  # the reader of our output has gone, which is no failure of ours
-    except SystemExit as error:  # so click and rich answer that; and click ends a completion so
-        code = error.code if "_FMNIST_AUG_COMPLETE" in os.environ else 0
+    except SystemExit as error:  # click and rich make a 1 of such a reader
+        code = 0 if isinstance(error.__context__, BrokenPipeError) else error.code
     except MemoryError:
         _fail("not enough memory; use fewer or smaller images (--image-size)")
         code = 1
