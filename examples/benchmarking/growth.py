@@ -111,7 +111,9 @@ def one_case(images: int, classes: int, trained_on: int, threads: int) -> dict[s
     labels = source.labels[which] * (classes // 10) + which % (classes // 10)
     names = tuple(str(label) for label in range(classes))
     data = ImageDataset(source.images[which], labels, names, source.card)
-    settings = dataclasses.replace(PRESETS["light"].settings, epochs=max(0.1, trained_on / images))
+    settings = dataclasses.replace(
+        PRESETS["light"].settings, epochs=max(0.1, trained_on / images), progressive_resizing=0.0
+    )
     trained = train_model(data, settings, base=get_policy("flip"))
     peak = _peak()
     return {
