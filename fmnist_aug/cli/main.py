@@ -56,6 +56,7 @@ def main() -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 usage, 130 interrupted."""
     debug = "--debug" in sys.argv[1:]
     _prepare_streams()
+    stdout = sys.stdout  # click puts another in its place when its reader has gone
     signal.signal(signal.SIGTERM, _stop_once)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # ignored by nohup and shells' &
         signal.signal(signal.SIGINT, _stop_once)
@@ -79,7 +80,8 @@ def main() -> NoReturn:
     except BrokenPipeError:
         code = 0  # the reader of our output has gone, which is no failure of ours
     except SystemExit as error:  # click and rich make a 1 of such a reader
-        code = 0 if isinstance(error.__context__, BrokenPipeError) else error.code
+        gone = isinstance(error.__context__, BrokenPipeError) or sys.stdout is not stdout
+        code = 0 if gone else error.code
     except MemoryError:
         _fail("not enough memory; use fewer or smaller images (--image-size)")
         code = 1
