@@ -34,7 +34,9 @@ def test_noise_in_place_of_the_test_set_changes_neither_plan_nor_weights(
         out.mkdir()
         data = shutil.copytree(data, out / "data")  # by one name, which plans mention
         common = ["--dataset", str(data), *COMMON, *options[:2]]
-        planned = ["--pairs", "0:6", *options[2:], "--study", str(out / "study.db")]
+        planned = ["--pairs", "0:6", *options[2:]]
+        if "--search" in options:
+            planned += ["--study", str(out / "study.db")]
         plan = out / "plan.json"
         compared = ["--runs", "1", "--arm", "targeted", "--jobs", "1", "--out", str(out / "runs")]
         for command in (
