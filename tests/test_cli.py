@@ -183,6 +183,8 @@ def test_data_commands(tmp_path):
     assert "MNIST" in run("data", "info", "--dataset", tmp_path).stdout.splitlines()[0]
     told = run("data", "export", ".", "--dataset", tmp_path, code=2, cwd=tmp_path).stderr
     assert "would hide what is in ." in told
+    run("data", "export", "mnist", "--dataset", "mnist", cwd=tmp_path)
+    assert len(list((tmp_path / "mnist").iterdir())) == 4
 
 
 @pytest.mark.parametrize(

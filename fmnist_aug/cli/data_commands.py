@@ -104,10 +104,11 @@ def verify(dataset: str, data_dir: str | None, as_json: bool, debug: bool) -> No
 @debug_option
 def export(folder: str, dataset: str, data_dir: str | None, as_json: bool, debug: bool) -> None:
     """Write a data set as four plain IDX files into FOLDER."""
-    from fmnist_aug.data import write_idx_folder
+    from fmnist_aug.data import NAMED_DATASETS, write_idx_folder
     from fmnist_aug.errors import UsageError
 
-    if Path(folder).resolve() == Path(dataset).resolve():
+    # a folder may well be called like the packaged data set that it shall hold
+    if dataset not in NAMED_DATASETS and Path(folder).resolve() == Path(dataset).resolve():
         raise UsageError(f"the files would hide what is in {folder}; choose another folder")
     written = [
         str(path)
