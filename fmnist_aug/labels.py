@@ -56,8 +56,13 @@ def find_labels(source: Any) -> NDArray[np.int64]:
     return labels.astype(np.int64)
 
 
+def kinds(source: Any) -> set[str]:
+    """Names of its class and of those above, by which it is known without importing them."""
+    return {base.__name__ for base in type(source).__mro__}
+
+
 def _find(source: Any) -> Any:
-    kind = {base.__name__ for base in type(source).__mro__}
+    kind = kinds(source)
     if isinstance(source, np.ndarray | list | tuple | range) or "Tensor" in kind:
         return source
     if "Subset" in kind:

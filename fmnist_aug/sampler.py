@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DistributedSampler, Sampler
 
 from fmnist_aug.errors import DataError, UsageError
-from fmnist_aug.labels import find_labels
+from fmnist_aug.labels import find_labels, kinds
 from fmnist_aug.plan import ConfusionPlan
 
 
@@ -327,10 +327,13 @@ class DistributedAugmentationSampler(_Position, DistributedSampler[int]):
 
 def _check_outermost(source: Any) -> None:
     """Parts of an `AugmentedDataset` would pass plain numbers on to it, and no extra draws."""
-    kind = {base.__name__ for base in type(source).__mro__}
-    inner = [source.dataset] if "Subset" in kind else []
-    for part in source.datasets if "ConcatDataset" in kind else inner:
-        if type(part).__name__ == "AugmentedDataset":
+    kind, parts = kinds(source), []
+    if "Subset" in kind:
+        parts = [source.dataset]
+    elif "ConcatDataset" in kind:
+        parts = source.datasets
+    for part in parts:
+        if "AugmentedDataset" in kinds(part):
             raise UsageError(
                 f"in a {type(source).__name__} an AugmentedDataset can't tell extra draws from "
                 "others; wrap the other way round: AugmentedDataset(Subset(…), plan)"

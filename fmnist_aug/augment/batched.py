@@ -78,13 +78,14 @@ def augment_batch(
     alternates = [isinstance(item, Flip) and item.p == 0.5 for item in policy.operations]
     keys = indices if all(alternates) else draw_keys(seed, epochs, indices, copies)
     for position, operation in enumerate(policy.operations):
+        owned = inplace or position > 0  # what an operation returns is a batch of its own
         if alternates[position]:
             # the same coin for an image in all epochs and copies, turned over at each next draw
             coin: Any = coins(seed, indices, 16 * position)
             turned: Any = (copies + epochs) % 2 == 1
             if isinstance(coin, np.ndarray) and isinstance(turned, Tensor):
                 turned = turned.numpy()
-            images = _mirror(images, coin ^ turned, inplace or position > 0)
+            images = _mirror(images, coin ^ turned, owned)
             continue
         count = _NUMBERS[type(operation)]
         chosen: Any = None  # all
@@ -96,7 +97,7 @@ def augment_batch(
         if isinstance(operation, Erase):
             images = _erase(images, operation, numbers, chosen)
         elif isinstance(operation, Flip):
-            images = images.flip(3) if chosen is None else _mirror(images, chosen, inplace)
+            images = images.flip(3) if chosen is None else _mirror(images, chosen, owned)
         else:
             changed = _apply(images, operation, numbers)
             images = changed if chosen is None else _select(chosen, changed, images)
