@@ -36,7 +36,7 @@ def test_our_runs_stand_at_their_place_with_their_means():
         assert entry.parameters == results["parameters"]
         assert entry.runs.startswith(f"mean of {figures['runs']}")
         assert entry.epoch == "last"
-        assert "2.5 epochs" in entry.training
+        assert "3.4 epochs" in entry.training
     for name in ("fashion-mnist", "mnist"):
         accuracies = [entry.accuracy for entry in found.entries if entry.dataset == name]
         assert accuracies == sorted(accuracies, reverse=True)
