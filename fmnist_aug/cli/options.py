@@ -24,6 +24,7 @@ PRESETS = (
     "gpu",
     "fast-gpu",
     "original-gpu",
+    "original-cpu",
     "medium-cpu",
     "strong-cpu",
     "strong",

@@ -71,7 +71,7 @@ def test_the_default_preset_follows_from_the_machine():
 
 
 def test_presets_are_complete_and_settings_are_checked():
-    on_cpus = {"smoke", "fast", "light", "original", "medium-cpu", "strong-cpu"}
+    on_cpus = {"smoke", "fast", "light", "original", "original-cpu", "medium-cpu", "strong-cpu"}
     assert set(PRESETS) == on_cpus | {"gpu", "fast-gpu", "original-gpu", "strong"}
     with pytest.raises(UsageError, match="epochs"):
         TrainSettings(model="fast-cnn", epochs=0)
