@@ -145,9 +145,10 @@ def test_mixing_without_a_plan_for_all_draws_or_of_unlike_sizes_is_refused(garme
 @pytest.mark.parametrize("policy", ["mix-within", "weaker"])
 def test_training_with_such_policies_learns_and_repeats(garments, policy):
     plan = dataclasses.replace(make_plan(garments, policy), keep=0.5)
+    settings = dataclasses.replace(SETTINGS, epochs=4)
     first, second = (
         train_model(
-            garments, SETTINGS, base=get_policy("flip"), plan=plan, hardware=Hardware("cpu", "fp32")
+            garments, settings, base=get_policy("flip"), plan=plan, hardware=Hardware("cpu", "fp32")
         )
         for _ in range(2)
     )

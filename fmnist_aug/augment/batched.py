@@ -140,25 +140,23 @@ def _apply(
 def _affine(images: Tensor, operation: Affine, numbers: list[Numbers]) -> Tensor:
     height, width = images.shape[2:]
     limits = operation.shift_pixels(width), operation.shift_pixels(height)
-    move_x, move_y = (
-        as_tensor(integers(numbers[axis], -limits[axis], limits[axis])) for axis in (0, 1)
-    )
+    move_x, move_y = (integers(numbers[axis], -limits[axis], limits[axis]) for axis in (0, 1))
     if not operation.rotate and operation.scale == (1.0, 1.0):
-        return _shift(images, move_x, move_y, limits[0])
-    angle = as_tensor(between(numbers[2], -operation.rotate, operation.rotate) * (math.pi / 180))
-    scale = as_tensor(between(numbers[3], *operation.scale))
+        return _shift(images, as_tensor(move_x), as_tensor(move_y), limits[0])
+    angle = between(numbers[2], -operation.rotate, operation.rotate) * (math.pi / 180)
+    scale = between(numbers[3], *operation.scale)
     # where each output pixel comes from: undo the shift, then the rotation, then the scale; each
     # coordinate is a part that depends on the column plus one that depends on the row
     x, y = (
-        torch.arange(side, device=images.device) - (side - 1) / 2 - move[:, None]
+        as_tensor(arange(side, move) - move[:, None]).float() - (side - 1) / 2
         for side, move in ((width, move_x), (height, move_y))
     )
-    cosine, sine = angle.cos() / scale, angle.sin() / scale
-    to_x, to_y = (2 / max(side - 1, 1) for side in (width, height))
     # as complex numbers x + iy both coordinates of a pixel are computed at once
-    by_column = torch.complex(cosine * to_x, sine * to_y)[:, None] * x
-    by_row = torch.complex(-sine * to_x, cosine * to_y)[:, None] * y
+    turn = torch.polar(as_tensor(2 / max(width - 1, 1) / scale), as_tensor(angle))[:, None]
+    by_column, by_row = turn * x, 1j * turn * y
     grid = torch.view_as_real(by_column[:, None, :] + by_row[:, :, None])
+    if height != width:
+        grid[..., 1] *= max(width - 1, 1) / max(height - 1, 1)
     moved = F.grid_sample(
         images.float(), grid, "bilinear", padding_mode="border", align_corners=True
     )
