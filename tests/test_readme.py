@@ -147,8 +147,9 @@ def test_the_readmes_rows_of_the_ablation_are_those_of_its_file(name):
     assert original_ablation.table(accuracies, parameters) in README
 
 
-def test_the_readmes_time_to_accuracy_is_that_of_its_file():
-    path = ROOT / "examples" / "results" / "time-to-accuracy-bf16.jsonl"
+@pytest.mark.parametrize("name", ["time-to-accuracy-bf16", "time-to-accuracy-bf16-zen5"])
+def test_the_readmes_time_to_accuracy_is_that_of_its_file(name):
+    path = ROOT / "examples" / "results" / f"{name}.jsonl"
     runs = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert f"examples/results/{path.name}" in README
     assert readme_tables.time_table(runs) in README
