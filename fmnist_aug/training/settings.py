@@ -214,7 +214,7 @@ PRESETS = {
         ),
         Preset(
             "original-cpu",
-            "the original experiment's network, over half an hour a run on 2 CPU cores that "
+            "the original experiment's network, three runs in two hours on 2 CPU cores that "
             "compute bf16",
             ORIGINAL_CPU,
             probe_epochs=2,
