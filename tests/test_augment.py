@@ -246,6 +246,22 @@ def test_displacements_of_batched_and_per_image_policies_agree(name):
     assert statistic < freedom + 5 * (2 * freedom) ** 0.5
 
 
+@pytest.mark.parametrize("shape", [(20, 34), (34, 20)])
+def test_images_that_are_not_square_turn_as_in_a_square_frame(shape):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.zeros(64, 1, *shape)
+    images[..., 6:-6, 6:-6] = torch.rand(64, 1, *(side - 12 for side in shape), generator=generator)
+    images = images.mul(255).round()
+    policy, indices = Policy("r", "", (Affine(rotate=30.0, scale=(0.8, 1.2)),)), torch.arange(64)
+    turned = augment_batch(images, policy, indices)
+    rows, columns = ((34 - side) // 2 for side in shape)
+    framed = torch.nn.functional.pad(images, (columns, columns, rows, rows))
+    expected = augment_batch(framed, policy, indices)
+    expected = expected[..., rows : 34 - rows, columns : 34 - columns]
+    assert (turned != images).flatten(1).any(dim=1).all()
+    assert (turned - expected).abs().max() <= 1  # rounding
+
+
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 12, 20)])
 def test_shifts_repeat_the_border_in_any_shape_and_memory_layout(shape):
     images = torch.rand(64, *shape, generator=torch.Generator().manual_seed(0)).mul(255).round()
