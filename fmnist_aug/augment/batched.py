@@ -155,7 +155,7 @@ def _affine(images: Tensor, operation: Affine, numbers: list[Numbers]) -> Tensor
     turn = torch.polar(as_tensor(2 / max(width - 1, 1) / scale), as_tensor(angle))[:, None]
     by_column, by_row = turn * x, 1j * turn * y
     grid = torch.view_as_real(by_column[:, None, :] + by_row[:, :, None])
-    if height != width:
+    if height != width:  # so far in halves of the width; a pass that most images are spared
         grid[..., 1] *= max(width - 1, 1) / max(height - 1, 1)
     moved = F.grid_sample(
         images.float(), grid, "bilinear", padding_mode="border", align_corners=True
