@@ -12,6 +12,7 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fmnist_aug.computing import order_gradient
 from fmnist_aug.errors import UsageError
 from fmnist_aug.small_maps import SmallMapConv2d
 from fmnist_aug.winograd import WinogradConv2d
@@ -82,7 +83,9 @@ class BaselineCNN(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, num_classes) of images (N, C, H, W)."""
-        logits: Tensor = self.classifier(self.features(images))
+        maps: Tensor = self.features(images)
+        order_gradient(maps)
+        logits: Tensor = self.classifier(maps)
         return logits
 
 

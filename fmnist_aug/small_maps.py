@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fmnist_aug.computing import computed_type, has_vector_bf16
+
 MOST_PIXELS = 9
 """Of a map, for which it pays …"""
 FEWEST_CHANNELS = 48
@@ -46,26 +48,12 @@ class SmallMapConv2d(nn.Conv2d):
 
         Measured in bf16 on CPUs with AVX512-BF16, so it is used nowhere else.
         """
-        if (
-            # first: who records a network must not meet questions about its images
-            torch.compiler.is_compiling()
-            or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-            or not torch.is_grad_enabled()
-            or images.device.type != "cpu"
-            or images.ndim != 4
-            or len(images) == 0
-            or images.shape[2] * images.shape[3] > MOST_PIXELS
-            or self.in_channels < FEWEST_CHANNELS
-        ):
-            return False
-        dtype = images.dtype
-        if torch.is_autocast_enabled("cpu"):
-            dtype = torch.get_autocast_dtype("cpu")
-        capabilities = torch.cpu.get_capabilities()
         return (
-            dtype == torch.bfloat16
-            and bool(capabilities.get("avx512_bf16"))
-            and not capabilities.get("amx_bf16")
+            computed_type(images, self.weight) == torch.bfloat16
+            and torch.is_grad_enabled()
+            and images.shape[2] * images.shape[3] <= MOST_PIXELS
+            and self.in_channels >= FEWEST_CHANNELS
+            and has_vector_bf16()
         )
 
 

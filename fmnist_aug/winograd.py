@@ -1,50 +1,57 @@
-"""3×3 convolutions with fewer multiplications, for CPUs without fast low precision.
+"""3×3 convolutions with fewer multiplications, for CPUs.
 
 Winograd's minimal filtering F(4×4, 3×3): an output tile of 4 × 4 takes 36 multiplications per pair
-of channels instead of 144 (Lavin and Gray, arXiv 1509.09308, whose matrices these are). Tiles are
-transformed, multiplied as 36 matrix products over the channels, and transformed back; so are their
-gradients. The transformations cost memory traffic, so it pays only with many channels:
-``examples/benchmark.py --only convolution`` measures where.
+of channels instead of 144 (Lavin and Gray, arXiv 1509.09308). Tiles are transformed, multiplied as
+36 matrix products over the channels, and transformed back; so are the gradients. The
+transformations cost memory traffic, so it pays only with many channels: ``examples/benchmark.py
+--only convolution`` measures where.
+
+The matrices below are those of the points 0, 1, -1, 1/2, -2 and infinity. In bf16, which has room
+for all their entries and the entries' products, results and gradients err by about 2 % of their
+norm; with the usual points 0, 1, -1, 2, -2 and infinity they would by 3 %.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from fmnist_aug.computing import computed_type, has_vector_bf16
+
 FEWEST_CHANNELS = 128
 """Of both sides of a convolution; with fewer the transformations cost more than they save."""
-_BUFFER_SIZE = 1 << 20
-"""Values of the largest buffer: what a core's share of the cache holds decides it."""
+_BUFFER_SIZE = 1 << 21
+"""Bytes of the largest buffer: what a core's share of the cache holds decides it."""
+_PARTS_TOGETHER = 4
+"""Parts of a batch whose kernels' gradients are added up in the images' type, before fp32."""
 
 _INPUT = torch.tensor(
     [
-        [4.0, 0, -5, 0, 1, 0],
-        [0, -4, -4, 1, 1, 0],
-        [0, 4, -4, -1, 1, 0],
+        [1, -1.5, -2, 1.5, 1, 0],
+        [0, -1, 0.5, 2.5, 1, 0],
+        [0, 1, -2.5, 0.5, 1, 0],
         [0, -2, -1, 2, 1, 0],
-        [0, 2, -1, -2, 1, 0],
-        [0, 4, 0, -5, 0, 1],
+        [0, 0.5, -1, -0.5, 1, 0],
+        [0, 1, -1.5, -2, 1.5, 1],
     ],
     dtype=torch.float64,
 )
 _KERNEL = torch.tensor(
     [
-        [1 / 4, 0, 0],
-        [-1 / 6, -1 / 6, -1 / 6],
-        [-1 / 6, 1 / 6, -1 / 6],
-        [1 / 24, 1 / 12, 1 / 6],
-        [1 / 24, -1 / 12, 1 / 6],
+        [1, 0, 0],
+        [1 / 3, 1 / 3, 1 / 3],
+        [-1 / 3, 1 / 3, -1 / 3],
+        [-16 / 15, -8 / 15, -4 / 15],
+        [1 / 15, -2 / 15, 4 / 15],
         [0, 0, 1],
     ],
     dtype=torch.float64,
 )
 _OUTPUT = torch.tensor(
-    [[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]],
+    [[1, 1, 1, 1, 1, 0], [0, 1, -1, 0.5, -2, 0], [0, 1, 1, 0.25, 4, 0], [0, 1, -1, 0.125, -8, 1]],
     dtype=torch.float64,
 )
 _CONSTANT = 7
@@ -54,9 +61,10 @@ _CONSTANT = 7
 class WinogradConv2d(nn.Conv2d):
     """A 3×3 convolution that keeps the size; by Winograd's algorithm where that is faster.
 
-    Its parameters and its ``state_dict`` are those of ``nn.Conv2d``; its results differ from it in
-    the last digits (about 1e-5 of the largest value). By Winograd's algorithm there are gradients
-    of first order only, and none of ``torch.func``; in double precision it is a plain convolution.
+    Its parameters and its ``state_dict`` are those of ``nn.Conv2d``. By Winograd's algorithm there
+    are gradients of first order only, and none of ``torch.func``. In fp32 its results differ from
+    the plain convolution's in the last digits (about 1e-5 of the largest value), in bf16 by 2 % of
+    their norm (the plain ones err by 0.2 %), for which reason only training takes it there.
 
     Args:
         in_channels: of the images.
@@ -71,192 +79,242 @@ class WinogradConv2d(nn.Conv2d):
         if not self.pays(images):
             return super().forward(images)
         assert self.bias is not None
-        return winograd_conv2d(images, self.weight, self.bias)
+        images = images.to(computed_type(images, self.weight))
+        # autocast would round the kernels before they are transformed
+        with torch.autocast("cpu", enabled=False):
+            return winograd_conv2d(images, self.weight, self.bias)
 
     def pays(self, images: Tensor) -> bool:
         """Whether these images are convolved faster by Winograd's algorithm.
 
-        Measured on CPUs with AVX2 and nothing wider, so it is used on no others.
+        Measured in fp32 on CPUs with AVX2 and nothing wider, and in bf16 on CPUs with AVX512-BF16,
+        so it is used on no others.
         """
-        return (
-            not torch.compiler.is_compiling()
-            and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-            and images.device.type == "cpu"
-            and images.ndim == 4
-            and len(images) > 0
-            and images.dtype == self.weight.dtype == torch.float32
-            and min(self.in_channels, self.out_channels) >= FEWEST_CHANNELS
-            and torch.backends.cpu.get_cpu_capability() == "AVX2"
-            and not torch.is_autocast_enabled("cpu")
-        )
+        dtype = computed_type(images, self.weight)
+        if dtype is None or min(self.in_channels, self.out_channels) < FEWEST_CHANNELS:
+            return False
+        if dtype == torch.bfloat16:
+            return torch.is_grad_enabled() and has_vector_bf16()
+        return dtype == torch.float32 and torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 
 def winograd_conv2d(images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """``conv2d`` with padding 1 by F(4×4, 3×3).
 
     Args:
-        images: (N, C, H, W) on the CPU, float32 or float64; channels-last costs no copy.
-        weight: (K, C, 3, 3).
-        bias: (K,).
+        images: (N, C, H, W) on the CPU, float32, float64 or bfloat16; channels-last costs no copy.
+        weight: (K, C, 3, 3) of the images' type, or float32 beside bfloat16.
+        bias: (K,) of the weight's type.
 
     Returns:
-        (N, K, H, W), channels-last. Gradients of first order only.
+        (N, K, H, W) of the images' type, channels-last. Gradients of first order only.
     """
-    if torch.is_grad_enabled():
-        result: Tensor = _WinogradConv2d.apply(images, weight, bias)
-        return result
-    return _convolve(images, _transform_kernels(weight), bias)
-
-
-class _Buffers(dict[str, Tensor]):
-    """Flat memory by name, made at the first use, which is the largest, and used again."""
-
-    def take(self, name: str, like: Tensor, *shape: int) -> Tensor:
-        size = math.prod(shape)
-        if name not in self:
-            self[name] = like.new_empty(size)
-        return self[name][:size].view(shape)
+    result: Tensor = _WinogradConv2d.apply(images, weight, bias)
+    return result
 
 
 class _WinogradConv2d(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        kernels = _transform_kernels(weight)
-        kept: list[Tensor] = []
-        result = _convolve(images, kernels, bias, kept)
-        ctx.save_for_backward(kernels, *kept)
-        return result
+        ctx.save_for_backward(images, weight)
+        return _convolve(images, _transform_kernels(weight, images.dtype), bias)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return _gradients(gradient, *ctx.saved_tensors)
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        images, weight = ctx.saved_tensors
+        of_images = of_weight = of_bias = None
+        if ctx.needs_input_grad[0]:
+            turned = weight.flip(2, 3).transpose(0, 1)
+            of_images = _convolve(gradient, _transform_kernels(turned, images.dtype))
+        if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
+            of_weight, of_bias = _of_kernels(images, gradient, weight.dtype)
+        return of_images, of_weight, of_bias
 
 
-def _transform_kernels(weight: Tensor) -> Tensor:
-    """(36, C, K) of (K, C, 3, 3); here as everywhere columns come before rows."""
+def _transform_kernels(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """(36, C, K) of (K, C, 3, 3)."""
     filters, channels = weight.shape[:2]
-    both = torch.kron(_KERNEL, _KERNEL).to(weight.dtype)
-    return (both @ weight.permute(3, 2, 1, 0).reshape(9, -1)).view(36, channels, filters)
+    exact = torch.promote_types(weight.dtype, torch.float32)
+    both = torch.kron(_KERNEL, _KERNEL).to(exact)
+    kernels = both @ weight.permute(2, 3, 1, 0).reshape(9, -1).to(exact)
+    return kernels.view(36, channels, filters).to(dtype)
+
+
+def _convolve(images: Tensor, kernels: Tensor, bias: Tensor | None = None) -> Tensor:
+    number, _, height, width = images.shape
+    result = torch.empty(
+        number,
+        kernels.shape[2],
+        height,
+        width,
+        dtype=images.dtype,
+        memory_format=torch.channels_last,
+    )
+    convolutions: dict[int, _Convolution] = {}
+    for source, target in _in_parts(images, result):
+        if len(source) not in convolutions:
+            convolutions[len(source)] = _Convolution(source, kernels, bias)
+        convolutions[len(source)](source, target)
+    return result
+
+
+def _of_kernels(images: Tensor, gradient: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The gradients of the weights (K, C, 3, 3) and the biases (K,), of that type."""
+    channels, filters = images.shape[1], gradient.shape[1]
+    exact = torch.promote_types(images.dtype, torch.float32)
+    of_weights = images.new_zeros(36, channels, filters, dtype=exact)
+    of_biases = images.new_zeros(filters, dtype=exact)
+    of_parts = images.new_empty(of_weights.shape)
+    tilings: dict[int, _Tiling] = {}
+    parts = _in_parts(images, gradient)
+    together = 0
+    for number, (source, target) in enumerate(parts, 1):
+        if len(source) not in tilings:
+            tilings[len(source)] = _Tiling(source, target)
+        tiles, products = tilings[len(source)](source, target)
+        of_parts.baddbmm_(tiles.transpose(1, 2), products, beta=min(together, 1))
+        together = number % _PARTS_TOGETHER
+        if not together or number == len(parts):
+            of_weights += of_parts
+        of_biases += products[_CONSTANT].sum(0)
+    both = torch.kron(_KERNEL, _KERNEL).T.to(exact)
+    of_weights = (both @ of_weights.view(36, -1)).view(3, 3, channels, filters)
+    return of_weights.permute(3, 2, 0, 1).to(dtype), of_biases.to(dtype)
+
+
+def _in_parts(images: Tensor, others: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Both, as (N, H, W, channels), cut so that the transformed tiles of a part stay in cache."""
+    _, _, height, width = images.shape
+    channels = max(images.shape[1], others.shape[1])
+    values = 36 * _tiles(height) * _tiles(width) * channels
+    at_once = max(1, _BUFFER_SIZE // (values * images.element_size()))
+    split = (torch.split(batch.permute(0, 2, 3, 1), at_once) for batch in (images, others))
+    return list(zip(*split, strict=True))
 
 
 def _tiles(side: int) -> int:
     return -(-side // 4)
 
 
-def _at_once(rows: int, columns: int, channels: int) -> int:
-    return max(1, _BUFFER_SIZE // (36 * rows * columns * channels))
+# What follows has its memory and all views of it from the start: making them anew for each part
+# took a tenth of the time.
 
 
-def _convolve(
-    images: Tensor, kernels: Tensor, bias: Tensor, kept: list[Tensor] | None = None
-) -> Tensor:
-    """The convolution; ``kept`` gets the transformed tiles of each part of the batch."""
-    number, channels, height, width = images.shape
-    filters = len(bias)
-    rows, columns = _tiles(height), _tiles(width)
-    padded_width = 4 * columns + 2
-    both = torch.kron(_OUTPUT, _OUTPUT).to(images.dtype)
-    single = _INPUT.to(images.dtype)
-    result = torch.empty(
-        number, filters, height, width, dtype=images.dtype, memory_format=torch.channels_last
-    )
-    buffers = _Buffers()
-    part = min(number, _at_once(rows, columns, max(channels, filters)))
-    padded = images.new_zeros(part, 4 * rows + 2, padded_width, channels)
-    for source, target in zip(
-        torch.split(images.permute(0, 2, 3, 1), part),
-        torch.split(result.permute(0, 2, 3, 1), part),
-        strict=True,
-    ):
-        n = len(source)
-        padded[:n, 1 : height + 1, 1 : width + 1] = source
-        high = buffers.take("high", images, 6, n, rows, padded_width, channels)
-        high.copy_(padded[:n].unfold(1, 6, 4).permute(4, 0, 1, 2, 3))
-        low = buffers.take("low", images, *high.shape)
-        torch.mm(single, high.view(6, -1), out=low.view(6, -1))
-        wide = buffers.take("wide", images, 6, 6, n, rows, columns, channels)
-        wide.copy_(low.unfold(3, 6, 4).permute(5, 0, 1, 2, 3, 4))
-        # kept for the gradients, or overwritten by the next part
-        tiles = buffers.take("tiles", wide, *wide.shape) if kept is None else torch.empty_like(wide)
-        torch.mm(single, wide.view(6, -1), out=tiles.view(6, -1))
-        tiles = tiles.view(36, -1, channels)
-        if kept is not None:
-            kept.append(tiles)
-        products = buffers.take("products", images, 36, tiles.shape[1], filters)
-        torch.bmm(tiles, kernels, out=products)
-        products[_CONSTANT] += bias
-        outputs = buffers.take("outputs", images, 4, 4, n, rows, columns, filters)
-        torch.mm(both, products.view(36, -1), out=outputs.view(16, -1))
-        _crop_copy(outputs.permute(2, 3, 1, 4, 0, 5), target)
-    return result
+class _AlongBoth:
+    """Applies a matrix (B, A) along the first two axes of tiles (A, A, ...).
+
+    Attributes:
+        tiles: to be filled before each call.
+        result: (B, B, ...), filled by a call.
+    """
+
+    def __init__(self, matrix: Tensor, tiles: Tensor) -> None:
+        to, of = matrix.shape
+        matrix = matrix.to(tiles.dtype)
+        self.tiles = tiles
+        self.result = tiles.new_empty(to, to, *tiles.shape[2:])
+        if tiles.dtype == torch.bfloat16:
+            # along both at once: one after the other would round twice, and take longer here
+            both = torch.kron(matrix, matrix)
+            flat = self.result.view(to * to, -1)
+            self._products = [(torch.mm, both, tiles.view(of * of, -1), flat)]
+        else:
+            half = tiles.new_empty(to, of, *tiles.shape[2:])
+            along_second = matrix.expand(to, -1, -1)
+            self._products = [
+                (torch.mm, matrix, tiles.view(of, -1), half.view(to, -1)),
+                (torch.bmm, along_second, half.view(to, of, -1), self.result.view(to, to, -1)),
+            ]
+
+    def __call__(self) -> None:
+        for multiply, left, right, result in self._products:
+            multiply(left, right, out=result)
 
 
-def _gradients(gradient: Tensor, kernels: Tensor, *kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of the images, the weights and the biases: each step of `_convolve`, transposed."""
-    number, filters, height, width = gradient.shape
-    channels = kernels.shape[1]
-    rows, columns = _tiles(height), _tiles(width)
-    padded_width = 4 * columns + 2
-    both = torch.kron(_OUTPUT, _OUTPUT).T.contiguous().to(gradient.dtype)
-    single = _INPUT.T.contiguous().to(gradient.dtype)
-    of_images = gradient.new_empty(number, height, width, channels)
-    of_kernels = torch.zeros_like(kernels)
-    of_biases = gradient.new_zeros(filters)
-    buffers = _Buffers()
-    part = min(number, _at_once(rows, columns, max(channels, filters)))
-    whole = gradient.new_zeros(part, 4 * rows, 4 * columns, filters)
-    for source, target, tiles in zip(
-        torch.split(gradient.permute(0, 2, 3, 1), part),
-        torch.split(of_images, part),
-        kept,
-        strict=True,
-    ):
-        n = len(source)
-        if (height, width) != whole.shape[1:3]:
-            whole[:n, :height, :width] = source
-            source = whole[:n]
-        outputs = buffers.take("outputs", gradient, 4, 4, n, rows, columns, filters)
-        outputs.permute(2, 3, 1, 4, 0, 5).copy_(_in_tiles(source))
-        products = buffers.take("products", gradient, 36, tiles.shape[1], filters)
-        torch.mm(both, outputs.view(16, -1), out=products.view(36, -1))
-        of_biases += products[_CONSTANT].sum(0)
-        of_kernels.baddbmm_(tiles.transpose(1, 2), products)
-        wide = buffers.take("wide", gradient, 6, 6, n, rows, columns, channels)
-        torch.bmm(products, kernels.transpose(1, 2), out=wide.view(36, -1, channels))
-        narrow = buffers.take("narrow", gradient, *wide.shape)
-        torch.mm(single, wide.view(6, -1), out=narrow.view(6, -1))
-        high = buffers.take("high", gradient, 6, n, rows, padded_width, channels)
-        _overlap_add(narrow.permute(1, 2, 3, 4, 0, 5), high)
-        low = buffers.take("low", gradient, *high.shape)
-        torch.mm(single, high.view(6, -1), out=low.view(6, -1))
-        padded = buffers.take("padded", gradient, n, 4 * rows + 2, padded_width * channels)
-        _overlap_add(low.view(6, n, rows, -1).permute(1, 2, 0, 3), padded)
-        padded = padded.view(n, -1, padded_width, channels)
-        target.copy_(padded[:, 1 : height + 1, 1 : width + 1])
-    both = torch.kron(_KERNEL, _KERNEL).T.to(gradient.dtype)
-    of_weights = (both @ of_kernels.view(36, -1)).view(3, 3, channels, filters)
-    return of_images.permute(0, 3, 1, 2), of_weights.permute(3, 2, 1, 0), of_biases
+class _InputTiles:
+    """Transforms the overlapping tiles of images (N, H, W, C) of one shape.
+
+    Attributes:
+        result: (36, tiles, C), filled by a call.
+    """
+
+    def __init__(self, images: Tensor) -> None:
+        number, height, width, channels = images.shape
+        padded_shape = (number, 4 * _tiles(height) + 2, 4 * _tiles(width) + 2, channels)
+        padded = images.new_zeros(padded_shape)
+        self._inner = padded[:, 1 : height + 1, 1 : width + 1]
+        self._overlapping = padded.unfold(1, 6, 4).unfold(2, 6, 4).permute(4, 5, 0, 1, 2, 3)
+        self._transform = _AlongBoth(_INPUT, images.new_empty(self._overlapping.shape))
+        self.result = self._transform.result.view(36, -1, channels)
+
+    def __call__(self, images: Tensor) -> None:
+        self._inner.copy_(images)
+        self._transform.tiles.copy_(self._overlapping)
+        self._transform()
+
+
+class _Convolution:
+    """Convolves images (N, H, W, C) of one shape with transformed kernels (36, C, K)."""
+
+    def __init__(self, images: Tensor, kernels: Tensor, bias: Tensor | None) -> None:
+        number, self._height, self._width, _ = images.shape
+        filters = kernels.shape[2]
+        self._kernels = kernels
+        self._bias = bias
+        self._input = _InputTiles(images)
+        shape = (6, 6, number, _tiles(self._height), _tiles(self._width), filters)
+        self._transform = _AlongBoth(_OUTPUT, images.new_empty(shape))
+        self._products = self._transform.tiles.view(36, -1, filters)
+        self._constant = self._products[_CONSTANT]
+        self._outputs = _by_image(self._transform.result)
+
+    def __call__(self, images: Tensor, target: Tensor) -> None:
+        self._input(images)
+        torch.bmm(self._input.result, self._kernels, out=self._products)
+        if self._bias is not None:
+            self._constant += self._bias
+        self._transform()
+        if self._height % 4 or self._width % 4:  # the last tiles reach beyond the image
+            joined = self._outputs.flatten(3, 4).flatten(1, 2)
+            target.copy_(joined[:, : self._height, : self._width])
+        else:
+            _in_tiles(target).copy_(self._outputs)
+
+
+class _Tiling:
+    """Transforms images (N, H, W, C) and gradients (N, H, W, K) of one shape for their product."""
+
+    def __init__(self, images: Tensor, gradient: Tensor) -> None:
+        number, height, width, filters = gradient.shape
+        rows, columns = _tiles(height), _tiles(width)
+        self._input = _InputTiles(images)
+        self._transform = _AlongBoth(
+            _OUTPUT.T, gradient.new_empty(4, 4, number, rows, columns, filters)
+        )
+        self._products = self._transform.result.view(36, -1, filters)
+        self._outputs = _by_image(self._transform.tiles)
+        self._whole: Tensor | None = None
+        if height % 4 or width % 4:
+            self._whole = gradient.new_zeros(number, 4 * rows, 4 * columns, filters)
+            self._inner = self._whole[:, :height, :width]
+
+    def __call__(self, images: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """The transformed (36, tiles, C) and (36, tiles, K), until the next call."""
+        self._input(images)
+        if self._whole is not None:
+            self._inner.copy_(gradient)
+            gradient = self._whole
+        self._outputs.copy_(_in_tiles(gradient))
+        self._transform()
+        return self._input.result, self._products
+
+
+def _by_image(tiles: Tensor) -> Tensor:
+    """(N, rows, 4, columns, 4, C) of (4, 4, N, rows, columns, C)."""
+    return tiles.permute(2, 3, 0, 4, 1, 5)
 
 
 def _in_tiles(images: Tensor) -> Tensor:
     """(N, rows, 4, columns, 4, C) of (N, 4 rows, 4 columns, C)."""
     return torch.unflatten(torch.unflatten(images, 1, (-1, 4)), 3, (-1, 4))
-
-
-def _crop_copy(tiles: Tensor, target: Tensor) -> None:
-    """Copy tiles (N, rows, 4, columns, 4, C) to images, which may end within the last ones."""
-    number, height, width, filters = target.shape
-    if height % 4 or width % 4:
-        joined = tiles.reshape(number, 4 * tiles.shape[1], 4 * tiles.shape[3], filters)
-        target.copy_(joined[:, :height, :width])
-    else:
-        _in_tiles(target).copy_(tiles)
-
-
-def _overlap_add(tiles: Tensor, target: Tensor) -> None:
-    """Add up tiles (..., n, 6, C) that lie 4 apart: (..., 4 n + 2, C)."""
-    target[..., -2:, :] = 0
-    torch.unflatten(target[..., :-2, :], -2, (-1, 4)).copy_(tiles[..., :4, :])
-    # the first two of each tile but the first, and the two after the last
-    target[..., 4:, :].unfold(-2, 2, 4).add_(tiles[..., 4:, :].transpose(-1, -2))

@@ -91,8 +91,12 @@ def test_it_is_used_where_it_was_measured_to_pay(bf16, monkeypatch):
     layer = SmallMapConv2d(FEWEST_CHANNELS, 8)
     images = torch.zeros(2, FEWEST_CHANNELS, 3, 3)
     assert pays(layer, images)
-    assert layer.pays(images.bfloat16())
     assert not layer.pays(images)  # fp32
+    assert not layer.pays(images.bfloat16())  # its weights are of another type
+    assert layer.bfloat16().pays(images.bfloat16())
+    layer.float()
+    assert not pays(layer.double(), images.double())  # autocast leaves these as they are
+    layer.float()
     assert not pays(layer, images[:0])
     assert not pays(layer, images[0])
     assert not pays(layer, images.repeat(1, 1, 1, 2))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,6 +14,9 @@ from torch import Tensor, nn
 import fmnist_aug.winograd as winograd
 from fmnist_aug import load_dataset
 from fmnist_aug.models import BaselineCNN
+from fmnist_aug.training import train_model
+from fmnist_aug.training.hardware import Hardware
+from fmnist_aug.training.settings import get_preset
 from fmnist_aug.winograd import FEWEST_CHANNELS, WinogradConv2d, winograd_conv2d
 
 SHAPES = [(3, 2, 3, 7, 9), (2, 3, 1, 8, 8), (1, 1, 1, 1, 1), (5, 4, 2, 13, 4), (1, 2, 2, 28, 28)]
@@ -46,7 +51,8 @@ def test_its_gradients_are_those_of_its_values(shape):
 def test_the_parts_of_a_batch_make_the_whole(monkeypatch, at_once):
     images, weight, bias = drawn(5, 3, 4, 10, 6, torch.float64)
     gradient = torch.randn(5, 4, 10, 6, dtype=torch.float64)
-    monkeypatch.setattr(winograd, "_at_once", lambda *_: at_once)
+    bytes_of_an_image = 36 * 3 * 2 * 4 * 8  # 3 × 2 tiles of 36 values in 4 channels
+    monkeypatch.setattr(winograd, "_BUFFER_SIZE", at_once * bytes_of_an_image)
     expected = F.conv2d(images, weight, bias, padding=1)
     result = winograd_conv2d(images, weight, bias)
     torch.testing.assert_close(result, expected)
@@ -58,10 +64,54 @@ def test_the_parts_of_a_batch_make_the_whole(monkeypatch, at_once):
         torch.testing.assert_close(one, other)
 
 
+def error(result: Tensor, exact: Tensor) -> float:
+    return float((result.double() - exact).detach().norm() / exact.detach().norm())
+
+
+@pytest.mark.parametrize("side", [28, 14, 9])
+def test_in_bf16_it_errs_by_about_two_percent(side):
+    generator = torch.Generator().manual_seed(0)
+    rounded = [
+        torch.randn(shape, generator=generator).bfloat16()
+        for shape in ((20, 128, side, side), (128, 128, 3, 3), (128,), (20, 128, side, side))
+    ]
+    exact = [values.double().requires_grad_() for values in rounded]
+    inputs = [
+        rounded[0].requires_grad_(),
+        *(x.detach().float().requires_grad_() for x in exact[1:3]),
+    ]
+    expected = F.conv2d(*exact[:3], padding=1)
+    result = winograd_conv2d(*inputs)
+    assert result.dtype == torch.bfloat16
+    assert result.is_contiguous(memory_format=torch.channels_last)
+    assert error(result, expected) < 0.025
+    gradients = torch.autograd.grad(result, inputs, rounded[3])
+    for one, other in zip(
+        gradients, torch.autograd.grad(expected, exact[:3], exact[3]), strict=True
+    ):
+        assert error(one, other) < 0.03
+    # what goes to the optimiser is not rounded to bf16
+    assert [gradient.dtype for gradient in gradients] == [torch.bfloat16, *2 * [torch.float32]]
+
+
+def test_the_transformations_are_exact_in_bf16():
+    for matrix in (winograd._INPUT, winograd._OUTPUT):
+        both = torch.kron(matrix, matrix)
+        assert torch.equal(both.bfloat16().double(), both)
+
+
 @pytest.fixture
 def avx2(monkeypatch):
-    """A CPU on which it pays, whatever this one is."""
+    """A CPU on which it pays in fp32, whatever this one is."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
+
+
+@pytest.fixture
+def avx512_bf16(monkeypatch):
+    """A CPU on which it pays in bf16, whatever this one is."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
 
 
 def test_the_original_network_learns_the_same_with_it(avx2, monkeypatch):
@@ -98,11 +148,49 @@ def test_it_is_used_where_it_was_measured_to_pay(avx2, monkeypatch):
     with torch.autocast("cpu", torch.bfloat16):
         assert not layer.pays(images)
         assert layer(images).dtype == torch.bfloat16
+    with torch.no_grad():
+        assert layer.pays(images)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     assert not layer.pays(images)
 
 
-def test_exported_networks_hold_plain_convolutions(avx2):
+def test_in_bf16_it_is_used_for_training_only(avx512_bf16, monkeypatch):
+    images = torch.randn(2, FEWEST_CHANNELS, 8, 8)
+    layer = WinogradConv2d(FEWEST_CHANNELS, FEWEST_CHANNELS)
+    assert not layer.pays(images)
+    assert not layer.pays(images.bfloat16())  # its weights are of another type
+    assert layer.bfloat16().pays(images.bfloat16())
+    layer.float()
+    exact = F.conv2d(images.double(), layer.weight.double(), layer.bias.double(), padding=1)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer.pays(images)
+        assert layer.pays(images.bfloat16())
+        assert not layer.pays(images.double())
+        result = layer(images)
+        assert result.dtype == torch.bfloat16
+        assert 0.005 < error(result, exact) < 0.03
+        with torch.no_grad():
+            assert not layer.pays(images)
+            assert error(layer(images), exact) < 0.005
+    with torch.autocast("cpu", torch.float16):
+        assert not layer.pays(images)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": 1, "amx_bf16": 1})
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not layer.pays(images)
+
+
+def test_the_original_network_learns_in_bf16_by_it(avx512_bf16):
+    images = load_dataset("fashion-mnist", "train")
+    train, held_out = (images.subset(np.arange(384) + start) for start in (0, 384))
+    settings = replace(get_preset("original").settings, epochs=5, batch_size=48)
+    trained = train_model(train, settings, hardware=Hardware("cpu", "bf16"))
+    right = trained.classifier.predict(held_out.images) == held_out.labels
+    assert right.mean() > 0.7
+
+
+@pytest.mark.parametrize("cpu", ["avx2", "avx512_bf16"])
+def test_exported_networks_hold_plain_convolutions(cpu, request):
+    request.getfixturevalue(cpu)
     layer = WinogradConv2d(FEWEST_CHANNELS, FEWEST_CHANNELS).eval()
     images = torch.randn(1, FEWEST_CHANNELS, 8, 8)
     exported = torch.export.export(layer, (images,))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from fmnist_aug.winograd import FEWEST_CHANNELS, winograd_conv2d
 
 CHANNELS = ((32, 32), (64, 64), (96, 96), (128, 128), (128, 256))
 SIDES = (28, 14, 7)
+TYPES = {"": torch.float32, ", bf16 by Winograd": torch.bfloat16}
 SMALL_CHANNELS = ((16, 16), (48, 48), (48, 96), (96, 96), (192, 192))
 SMALL_SIDES = (7, 5, 3, 2, 1)
 
@@ -23,26 +25,26 @@ def measure(options: Options) -> dict[str, Any]:
     keep_freed_memory()  # as the engine does
     comparisons = {}
     for channels, filters in CHANNELS:
-        for side in SIDES:
-            inputs = drawn(2 if options.quick else 64, channels, filters, side, torch.float32)
-            bias = torch.randn(filters, requires_grad=True)
-            comparisons[f"{channels} to {filters} channels, {side} × {side}"] = against_direct(
+        for side, (name, dtype) in product(SIDES, TYPES.items()):
+            inputs = drawn(2 if options.quick else 64, channels, filters, side, dtype)
+            bias = torch.randn(filters, dtype=dtype, requires_grad=True)
+            case = f"{channels} to {filters} channels, {side} × {side}{name}"
+            comparisons[case] = against_direct(
                 "Winograd", winograd_conv2d, (*inputs, bias), options
             )
     for channels, filters in SMALL_CHANNELS:
         for side in SMALL_SIDES:
             inputs = drawn(2 if options.quick else 192, channels, filters, side, torch.bfloat16)
-            comparisons[f"{channels} to {filters} channels, {side} × {side}, bf16"] = (
-                against_direct("one product", small_map_conv2d, inputs, options)
-            )
+            case = f"{channels} to {filters} channels, {side} × {side}, bf16"
+            comparisons[case] = against_direct("one product", small_map_conv2d, inputs, options)
     capability = torch.backends.cpu.get_cpu_capability()
     return {
         "comparisons": comparisons,
         "notes": [
             "forward and backward, channels-last, fp32 if nothing is said; Winograd is used from "
-            f"{FEWEST_CHANNELS} channels on where the CPU's widest instructions are AVX2 "
-            f"(here {capability}), one product for the weights' gradient in maps of at most "
-            f"{MOST_PIXELS} pixels where it computes bf16"
+            f"{FEWEST_CHANNELS} channels on, in fp32 where the CPU's widest instructions are AVX2 "
+            f"(here {capability}), in bf16 where it has AVX512-BF16; there one product makes the "
+            f"weights' gradient in maps of at most {MOST_PIXELS} pixels"
         ],
     }
 

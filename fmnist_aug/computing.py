@@ -1,0 +1,46 @@
+"""How a CPU computes a layer, for those that have a faster way of their own."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+
+def is_recorded() -> bool:
+    """Whether the network is being compiled, exported or traced: then it must be the plain one."""
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return tracing or torch.compiler.is_compiling()
+
+
+def computed_type(images: Tensor, weight: Tensor) -> torch.dtype | None:
+    """The type in which the CPU computes a convolution of these images, autocast considered.
+
+    None where a way of our own has no place: while the network is recorded, on other devices,
+    without a batch, and for types that don't fit.
+    """
+    # first: who records a network must not meet questions about its images
+    if is_recorded() or images.device.type != "cpu" or images.ndim != 4 or len(images) == 0:
+        return None
+    types = {images.dtype, weight.dtype}
+    if torch.is_autocast_enabled("cpu"):
+        return None if torch.float64 in types else torch.get_autocast_dtype("cpu")
+    return images.dtype if len(types) == 1 else None
+
+
+def has_vector_bf16() -> bool:
+    """Whether the CPU multiplies bf16 in vectors (AVX512-BF16), not in matrices (AMX)."""
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16")) and not capabilities.get("amx_bf16")
+
+
+def order_gradient(maps: Tensor) -> None:
+    """Let the gradient of channels-last maps (N, C, H, W) be channels-last too.
+
+    Flattening leaves it in another order, in which a CPU's max-pooling takes three times as long.
+    """
+    last = torch.channels_last
+    if not is_recorded() and maps.requires_grad and maps.is_contiguous(memory_format=last):
+        hook = partial(Tensor.contiguous, memory_format=last)
+        maps.register_hook(hook)  # type: ignore[no-untyped-call]
