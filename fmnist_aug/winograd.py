@@ -24,7 +24,7 @@ from fmnist_aug.computing import computed_type, has_vector_bf16
 FEWEST_CHANNELS = 128
 """Of both sides of a convolution; with fewer the transformations cost more than they save."""
 _BUFFER_SIZE = 1 << 21
-"""Bytes of the largest buffer: what a core's share of the cache holds decides it."""
+"""Bytes of a thread's largest buffer: what a core's share of the cache holds decides it."""
 _PARTS_TOGETHER = 4
 """Parts of a batch whose kernels' gradients are added up in the images' type, before fp32."""
 
@@ -165,19 +165,13 @@ def _of_kernels(images: Tensor, gradient: Tensor, dtype: torch.dtype) -> tuple[T
     exact = torch.promote_types(images.dtype, torch.float32)
     of_weights = images.new_zeros(36, channels, filters, dtype=exact)
     of_biases = images.new_zeros(filters, dtype=exact)
-    of_parts = images.new_empty(of_weights.shape)
-    tilings: dict[int, _Tiling] = {}
-    parts = _in_parts(images, gradient)
-    together = 0
-    for number, (source, target) in enumerate(parts, 1):
-        if len(source) not in tilings:
-            tilings[len(source)] = _Tiling(source, target)
-        tiles, products = tilings[len(source)](source, target)
-        of_parts.baddbmm_(tiles.transpose(1, 2), products, beta=min(together, 1))
-        together = number % _PARTS_TOGETHER
-        if not together or number == len(parts):
-            of_weights += of_parts
-        of_biases += products[_CONSTANT].sum(0)
+    correlations: dict[int, _Correlation] = {}
+    for source, target in _in_parts(images, gradient):
+        if len(source) not in correlations:
+            correlations[len(source)] = _Correlation(source, target, of_weights, of_biases)
+        correlations[len(source)](source, target)
+    for correlation in correlations.values():
+        correlation.add_up()
     both = torch.kron(_KERNEL, _KERNEL).T.to(exact)
     of_weights = (both @ of_weights.view(36, -1)).view(3, 3, channels, filters)
     return of_weights.permute(3, 2, 0, 1).to(dtype), of_biases.to(dtype)
@@ -188,9 +182,15 @@ def _in_parts(images: Tensor, others: Tensor) -> list[tuple[Tensor, Tensor]]:
     _, _, height, width = images.shape
     channels = max(images.shape[1], others.shape[1])
     values = 36 * _tiles(height) * _tiles(width) * channels
-    at_once = max(1, _BUFFER_SIZE // (values * images.element_size()))
+    at_once = max(1, _BUFFER_SIZE // (values * images.element_size())) * torch.get_num_threads()
     split = (torch.split(batch.permute(0, 2, 3, 1), at_once) for batch in (images, others))
     return list(zip(*split, strict=True))
+
+
+def _groups(images: Tensor) -> int:
+    """How many groups a part has: one for each thread, whose core keeps it in its own cache."""
+    threads = torch.get_num_threads()
+    return threads if len(images) % threads == 0 else 1
 
 
 def _tiles(side: int) -> int:
@@ -198,55 +198,59 @@ def _tiles(side: int) -> int:
 
 
 # What follows has its memory and all views of it from the start: making them anew for each part
-# took a tenth of the time.
+# took a tenth of a training. Images, gradients and results are (N, H, W, channels); tiles lie as
+# (groups, 6, 6, N / groups, rows, columns, channels), or with 4 instead of 6.
 
 
 class _AlongBoth:
-    """Applies a matrix (B, A) along the first two axes of tiles (A, A, ...).
+    """Applies a matrix (B, A) along two axes of tiles (groups, A, A, ...).
 
     Attributes:
         tiles: to be filled before each call.
-        result: (B, B, ...), filled by a call.
+        result: (groups, B, B, ...), filled by a call.
     """
 
     def __init__(self, matrix: Tensor, tiles: Tensor) -> None:
+        groups = len(tiles)
         to, of = matrix.shape
         matrix = matrix.to(tiles.dtype)
         self.tiles = tiles
-        self.result = tiles.new_empty(to, to, *tiles.shape[2:])
+        self.result = tiles.new_empty(groups, to, to, *tiles.shape[3:])
         if tiles.dtype == torch.bfloat16:
             # along both at once: one after the other would round twice, and take longer here
-            both = torch.kron(matrix, matrix)
-            flat = self.result.view(to * to, -1)
-            self._products = [(torch.mm, both, tiles.view(of * of, -1), flat)]
+            both = torch.kron(matrix, matrix).repeat(groups, 1, 1)
+            result = self.result.view(groups, to * to, -1)
+            self._products = [(both, tiles.view(groups, of * of, -1), result)]
         else:
-            half = tiles.new_empty(to, of, *tiles.shape[2:])
-            along_second = matrix.expand(to, -1, -1)
+            half = tiles.new_empty(groups, to, of, *tiles.shape[3:])
+            first = matrix.repeat(groups, 1, 1)
+            second = matrix.repeat(groups * to, 1, 1)
             self._products = [
-                (torch.mm, matrix, tiles.view(of, -1), half.view(to, -1)),
-                (torch.bmm, along_second, half.view(to, of, -1), self.result.view(to, to, -1)),
+                (first, tiles.view(groups, of, -1), half.view(groups, to, -1)),
+                (second, half.view(groups * to, of, -1), self.result.view(groups * to, to, -1)),
             ]
 
     def __call__(self) -> None:
-        for multiply, left, right, result in self._products:
-            multiply(left, right, out=result)
+        for left, right, result in self._products:
+            torch.bmm(left, right, out=result)
 
 
 class _InputTiles:
-    """Transforms the overlapping tiles of images (N, H, W, C) of one shape.
+    """Transforms the overlapping tiles of images of one shape.
 
     Attributes:
-        result: (36, tiles, C), filled by a call.
+        result: (36 groups, tiles, C), filled by a call.
     """
 
     def __init__(self, images: Tensor) -> None:
         number, height, width, channels = images.shape
-        padded_shape = (number, 4 * _tiles(height) + 2, 4 * _tiles(width) + 2, channels)
-        padded = images.new_zeros(padded_shape)
+        rows, columns, groups = _tiles(height), _tiles(width), _groups(images)
+        padded = images.new_zeros(number, 4 * rows + 2, 4 * columns + 2, channels)
         self._inner = padded[:, 1 : height + 1, 1 : width + 1]
-        self._overlapping = padded.unfold(1, 6, 4).unfold(2, 6, 4).permute(4, 5, 0, 1, 2, 3)
+        overlapping = torch.unflatten(padded.unfold(1, 6, 4).unfold(2, 6, 4), 0, (groups, -1))
+        self._overlapping = overlapping.permute(0, 5, 6, 1, 2, 3, 4)
         self._transform = _AlongBoth(_INPUT, images.new_empty(self._overlapping.shape))
-        self.result = self._transform.result.view(36, -1, channels)
+        self.result = self._transform.result.view(36 * groups, -1, channels)
 
     def __call__(self, images: Tensor) -> None:
         self._inner.copy_(images)
@@ -255,66 +259,88 @@ class _InputTiles:
 
 
 class _Convolution:
-    """Convolves images (N, H, W, C) of one shape with transformed kernels (36, C, K)."""
+    """Convolves images of one shape with transformed kernels (36, C, K)."""
 
     def __init__(self, images: Tensor, kernels: Tensor, bias: Tensor | None) -> None:
         number, self._height, self._width, _ = images.shape
+        rows, columns, groups = _tiles(self._height), _tiles(self._width), _groups(images)
         filters = kernels.shape[2]
-        self._kernels = kernels
+        self._kernels = kernels.repeat(groups, 1, 1)
         self._bias = bias
         self._input = _InputTiles(images)
-        shape = (6, 6, number, _tiles(self._height), _tiles(self._width), filters)
-        self._transform = _AlongBoth(_OUTPUT, images.new_empty(shape))
-        self._products = self._transform.tiles.view(36, -1, filters)
-        self._constant = self._products[_CONSTANT]
+        products = images.new_empty(groups, 6, 6, number // groups, rows, columns, filters)
+        self._transform = _AlongBoth(_OUTPUT, products)
+        self._products = products.view(36 * groups, -1, filters)
+        self._constants = self._products[_CONSTANT::36]
         self._outputs = _by_image(self._transform.result)
 
     def __call__(self, images: Tensor, target: Tensor) -> None:
         self._input(images)
         torch.bmm(self._input.result, self._kernels, out=self._products)
         if self._bias is not None:
-            self._constant += self._bias
+            self._constants += self._bias
         self._transform()
         if self._height % 4 or self._width % 4:  # the last tiles reach beyond the image
-            joined = self._outputs.flatten(3, 4).flatten(1, 2)
+            joined = self._outputs.flatten(4, 5).flatten(2, 3).flatten(0, 1)
             target.copy_(joined[:, : self._height, : self._width])
         else:
-            _in_tiles(target).copy_(self._outputs)
+            _in_tiles(target, len(self._outputs)).copy_(self._outputs)
 
 
-class _Tiling:
-    """Transforms images (N, H, W, C) and gradients (N, H, W, K) of one shape for their product."""
+class _Correlation:
+    """Adds up what images and gradients of one shape say about the kernels."""
 
-    def __init__(self, images: Tensor, gradient: Tensor) -> None:
+    def __init__(
+        self, images: Tensor, gradient: Tensor, of_weights: Tensor, of_biases: Tensor
+    ) -> None:
+        """With where to add: transformed kernels (36, C, K) and biases (K,)."""
         number, height, width, filters = gradient.shape
-        rows, columns = _tiles(height), _tiles(width)
+        rows, columns, self._groups = _tiles(height), _tiles(width), _groups(images)
+        self._of_weights = of_weights
+        self._of_biases = of_biases
         self._input = _InputTiles(images)
-        self._transform = _AlongBoth(
-            _OUTPUT.T, gradient.new_empty(4, 4, number, rows, columns, filters)
+        outputs = gradient.new_empty(
+            self._groups, 4, 4, number // self._groups, rows, columns, filters
         )
-        self._products = self._transform.result.view(36, -1, filters)
-        self._outputs = _by_image(self._transform.tiles)
+        self._transform = _AlongBoth(_OUTPUT.T, outputs)
+        self._products = self._transform.result.view(36 * self._groups, -1, filters)
+        self._constants = self._products[_CONSTANT::36]
+        self._outputs = _by_image(outputs)
         self._whole: Tensor | None = None
         if height % 4 or width % 4:
             self._whole = gradient.new_zeros(number, 4 * rows, 4 * columns, filters)
             self._inner = self._whole[:, :height, :width]
+        self._together = 0
+        self._of_parts = images.new_empty(36 * self._groups, *of_weights.shape[1:])
 
-    def __call__(self, images: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """The transformed (36, tiles, C) and (36, tiles, K), until the next call."""
+    def __call__(self, images: Tensor, gradient: Tensor) -> None:
         self._input(images)
         if self._whole is not None:
             self._inner.copy_(gradient)
             gradient = self._whole
-        self._outputs.copy_(_in_tiles(gradient))
+        self._outputs.copy_(_in_tiles(gradient, self._groups))
         self._transform()
-        return self._input.result, self._products
+        tiles = self._input.result.transpose(1, 2)
+        self._of_parts.baddbmm_(tiles, self._products, beta=min(self._together, 1))
+        self._of_biases += self._constants.sum((0, 1))
+        self._together += 1
+        if self._together == _PARTS_TOGETHER:
+            self.add_up()
+
+    def add_up(self) -> None:
+        """Add what has come since the last time."""
+        if self._together:
+            for of_group in self._of_parts.chunk(self._groups):
+                self._of_weights += of_group
+        self._together = 0
 
 
 def _by_image(tiles: Tensor) -> Tensor:
-    """(N, rows, 4, columns, 4, C) of (4, 4, N, rows, columns, C)."""
-    return tiles.permute(2, 3, 0, 4, 1, 5)
+    """(groups, N, rows, 4, columns, 4, C) of (groups, 4, 4, N, rows, columns, C)."""
+    return tiles.permute(0, 3, 4, 1, 5, 2, 6)
 
 
-def _in_tiles(images: Tensor) -> Tensor:
-    """(N, rows, 4, columns, 4, C) of (N, 4 rows, 4 columns, C)."""
-    return torch.unflatten(torch.unflatten(images, 1, (-1, 4)), 3, (-1, 4))
+def _in_tiles(images: Tensor, groups: int) -> Tensor:
+    """(groups, N / groups, rows, 4, columns, 4, C) of (N, 4 rows, 4 columns, C)."""
+    _, height, width, channels = images.shape
+    return images.view(groups, -1, height // 4, 4, width // 4, 4, channels)

@@ -47,12 +47,14 @@ def test_its_gradients_are_those_of_its_values(shape):
     assert torch.autograd.gradcheck(winograd_conv2d, drawn(*shape, torch.float64))
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("at_once", [1, 2, 3, 100])
-def test_the_parts_of_a_batch_make_the_whole(monkeypatch, at_once):
+def test_the_parts_of_a_batch_make_the_whole(monkeypatch, at_once, threads):
     images, weight, bias = drawn(5, 3, 4, 10, 6, torch.float64)
     gradient = torch.randn(5, 4, 10, 6, dtype=torch.float64)
     bytes_of_an_image = 36 * 3 * 2 * 4 * 8  # 3 × 2 tiles of 36 values in 4 channels
     monkeypatch.setattr(winograd, "_BUFFER_SIZE", at_once * bytes_of_an_image)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     expected = F.conv2d(images, weight, bias, padding=1)
     result = winograd_conv2d(images, weight, bias)
     torch.testing.assert_close(result, expected)
