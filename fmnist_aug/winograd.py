@@ -23,6 +23,8 @@ from fmnist_aug.computing import computed_type, has_vector_bf16
 
 FEWEST_CHANNELS = 128
 """Of both sides of a convolution; with fewer the transformations cost more than they save."""
+FEWEST_TILES = 1500
+"""For each thread, in bf16; with fewer it costs too much to transform the kernels."""
 _BUFFER_SIZE = 1 << 21
 """Bytes of a thread's largest buffer: what a core's share of the cache holds decides it."""
 _PARTS_TOGETHER = 4
@@ -94,7 +96,9 @@ class WinogradConv2d(nn.Conv2d):
         if dtype is None or min(self.in_channels, self.out_channels) < FEWEST_CHANNELS:
             return False
         if dtype == torch.bfloat16:
-            return torch.is_grad_enabled() and has_vector_bf16()
+            number, _, height, width = images.shape
+            tiles = number * _tiles(height) * _tiles(width) // torch.get_num_threads()
+            return tiles >= FEWEST_TILES and torch.is_grad_enabled() and has_vector_bf16()
         return dtype == torch.float32 and torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 

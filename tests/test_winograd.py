@@ -111,7 +111,9 @@ def avx2(monkeypatch):
 
 @pytest.fixture
 def avx512_bf16(monkeypatch):
-    """A CPU on which it pays in bf16, whatever this one is."""
+    """A CPU on which it pays in bf16, whatever this one is, and for how few images ever."""
+    monkeypatch.setattr(winograd, "FEWEST_TILES", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
 
@@ -174,11 +176,14 @@ def test_in_bf16_it_is_used_for_training_only(avx512_bf16, monkeypatch):
         with torch.no_grad():
             assert not layer.pays(images)
             assert error(layer(images), exact) < 0.005
+        monkeypatch.setattr(winograd, "FEWEST_TILES", 5)
+        assert not layer.pays(images)  # 4 tiles each, on 2 threads
+        assert layer.pays(images.repeat(2, 1, 1, 1)[:3])
     with torch.autocast("cpu", torch.float16):
-        assert not layer.pays(images)
+        assert not layer.pays(images.repeat(2, 1, 1, 1))
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": 1, "amx_bf16": 1})
     with torch.autocast("cpu", torch.bfloat16):
-        assert not layer.pays(images)
+        assert not layer.pays(images.repeat(2, 1, 1, 1))
 
 
 def test_the_original_network_learns_in_bf16_by_it(avx512_bf16):

@@ -12,11 +12,11 @@ from torch import Tensor
 from benchmarking.timing import Options, compared, in_turns
 from fmnist_aug.small_maps import MOST_PIXELS, small_map_conv2d
 from fmnist_aug.training.memory import keep_freed_memory
-from fmnist_aug.winograd import FEWEST_CHANNELS, winograd_conv2d
+from fmnist_aug.winograd import FEWEST_CHANNELS, FEWEST_TILES, winograd_conv2d
 
 CHANNELS = ((32, 32), (64, 64), (96, 96), (128, 128), (128, 256))
 SIDES = (28, 14, 7)
-TYPES = {"": torch.float32, ", bf16 by Winograd": torch.bfloat16}
+TYPES = (("", 64, torch.float32), (", bf16 by Winograd", 192, torch.bfloat16))
 SMALL_CHANNELS = ((16, 16), (48, 48), (48, 96), (96, 96), (192, 192))
 SMALL_SIDES = (7, 5, 3, 2, 1)
 
@@ -25,8 +25,8 @@ def measure(options: Options) -> dict[str, Any]:
     keep_freed_memory()  # as the engine does
     comparisons = {}
     for channels, filters in CHANNELS:
-        for side, (name, dtype) in product(SIDES, TYPES.items()):
-            inputs = drawn(2 if options.quick else 64, channels, filters, side, dtype)
+        for side, (name, number, dtype) in product(SIDES, TYPES):
+            inputs = drawn(2 if options.quick else number, channels, filters, side, dtype)
             bias = torch.randn(filters, dtype=dtype, requires_grad=True)
             case = f"{channels} to {filters} channels, {side} × {side}{name}"
             comparisons[case] = against_direct(
@@ -43,8 +43,9 @@ def measure(options: Options) -> dict[str, Any]:
         "notes": [
             "forward and backward, channels-last, fp32 if nothing is said; Winograd is used from "
             f"{FEWEST_CHANNELS} channels on, in fp32 where the CPU's widest instructions are AVX2 "
-            f"(here {capability}), in bf16 where it has AVX512-BF16; there one product makes the "
-            f"weights' gradient in maps of at most {MOST_PIXELS} pixels"
+            f"(here {capability}), in bf16 where it has AVX512-BF16, if there are {FEWEST_TILES} "
+            "tiles of 4 × 4 pixels for each thread; there one product makes the weights' gradient "
+            f"in maps of at most {MOST_PIXELS} pixels"
         ],
     }
 
