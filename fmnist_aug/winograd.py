@@ -25,6 +25,8 @@ FEWEST_CHANNELS = 128
 """Of both sides of a convolution; with fewer the transformations cost more than they save."""
 FEWEST_TILES = 1500
 """For each thread, in bf16; with fewer it costs too much to transform the kernels."""
+LEAST_WORK = 230
+"""Multiplications of the plain convolution for each value that is transformed, in bf16."""
 _BUFFER_SIZE = 1 << 21
 """Bytes of a thread's largest buffer: what a core's share of the cache holds decides it."""
 _PARTS_TOGETHER = 4
@@ -96,10 +98,18 @@ class WinogradConv2d(nn.Conv2d):
         if dtype is None or min(self.in_channels, self.out_channels) < FEWEST_CHANNELS:
             return False
         if dtype == torch.bfloat16:
-            number, _, height, width = images.shape
-            tiles = number * _tiles(height) * _tiles(width) // torch.get_num_threads()
-            return tiles >= FEWEST_TILES and torch.is_grad_enabled() and has_vector_bf16()
+            return self._has_work(images) and torch.is_grad_enabled() and has_vector_bf16()
         return dtype == torch.float32 and torch.backends.cpu.get_cpu_capability() == "AVX2"
+
+    def _has_work(self, images: Tensor) -> bool:
+        number, _, height, width = images.shape
+        tiles = _tiles(height) * _tiles(width)
+        multiplications = 9 * height * width * self.in_channels * self.out_channels
+        transformed = 36 * tiles * (self.in_channels + self.out_channels)
+        return (
+            number * tiles >= FEWEST_TILES * torch.get_num_threads()
+            and multiplications >= LEAST_WORK * transformed
+        )
 
 
 def winograd_conv2d(images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

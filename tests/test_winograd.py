@@ -179,11 +179,16 @@ def test_in_bf16_it_is_used_for_training_only(avx512_bf16, monkeypatch):
         monkeypatch.setattr(winograd, "FEWEST_TILES", 5)
         assert not layer.pays(images)  # 4 tiles each, on 2 threads
         assert layer.pays(images.repeat(2, 1, 1, 1)[:3])
+        # tiles of 4 × 4 pixels fill 14 × 14 pixels less well
+        images = images.repeat(4, 1, 1, 1)
+        assert not layer.pays(F.pad(images, (0, 6, 0, 6)))
+        wider = WinogradConv2d(FEWEST_CHANNELS, 2 * FEWEST_CHANNELS)
+        assert wider.pays(F.pad(images, (0, 6, 0, 6)))
     with torch.autocast("cpu", torch.float16):
-        assert not layer.pays(images.repeat(2, 1, 1, 1))
+        assert not layer.pays(images)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": 1, "amx_bf16": 1})
     with torch.autocast("cpu", torch.bfloat16):
-        assert not layer.pays(images.repeat(2, 1, 1, 1))
+        assert not layer.pays(images)
 
 
 def test_the_original_network_learns_in_bf16_by_it(avx512_bf16):

@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarking.timing import Options, compared, in_turns
 from fmnist_aug.small_maps import MOST_PIXELS, small_map_conv2d
 from fmnist_aug.training.memory import keep_freed_memory
-from fmnist_aug.winograd import FEWEST_CHANNELS, FEWEST_TILES, winograd_conv2d
+from fmnist_aug.winograd import FEWEST_CHANNELS, FEWEST_TILES, LEAST_WORK, winograd_conv2d
 
 CHANNELS = ((32, 32), (64, 64), (96, 96), (128, 128), (128, 256))
 SIDES = (28, 14, 7)
@@ -43,9 +43,9 @@ def measure(options: Options) -> dict[str, Any]:
         "notes": [
             "forward and backward, channels-last, fp32 if nothing is said; Winograd is used from "
             f"{FEWEST_CHANNELS} channels on, in fp32 where the CPU's widest instructions are AVX2 "
-            f"(here {capability}), in bf16 where it has AVX512-BF16, if there are {FEWEST_TILES} "
-            "tiles of 4 × 4 pixels for each thread; there one product makes the weights' gradient "
-            f"in maps of at most {MOST_PIXELS} pixels"
+            f"(here {capability}), in bf16 where it has AVX512-BF16, from {FEWEST_TILES} tiles of "
+            f"4 × 4 pixels a thread and {LEAST_WORK} multiplications a transformed value on; "
+            f"there one product makes the weights' gradient in maps of at most {MOST_PIXELS} pixels"
         ],
     }
 
