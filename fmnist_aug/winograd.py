@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 from fmnist_aug.computing import computed_type, has_vector_bf16
 
@@ -66,8 +66,8 @@ class WinogradConv2d(nn.Conv2d):
     """A 3×3 convolution that keeps the size; by Winograd's algorithm where that is faster.
 
     Its parameters and its ``state_dict`` are those of ``nn.Conv2d``. By Winograd's algorithm there
-    are gradients of first order only, and none of ``torch.func``. In fp32 its results differ from
-    the plain convolution's in the last digits (about 1e-5 of the largest value), in bf16 by 2 % of
+    are gradients of first order only, and no ``torch.vmap``. In fp32 its results differ from the
+    plain convolution's in the last digits (about 1e-5 of the largest value), in bf16 by 2 % of
     their norm (the plain ones err by 0.2 %), for which reason only training takes it there.
 
     Args:
@@ -129,9 +129,12 @@ def winograd_conv2d(images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 class _WinogradConv2d(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(images, weight)
+    def forward(images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return _convolve(images, _transform_kernels(weight, images.dtype), bias)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
 
     @staticmethod
     @once_differentiable

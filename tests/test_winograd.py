@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -45,6 +46,19 @@ def test_it_is_the_convolution(shape):
 @pytest.mark.parametrize("shape", SHAPES[:4])
 def test_its_gradients_are_those_of_its_values(shape):
     assert torch.autograd.gradcheck(winograd_conv2d, drawn(*shape, torch.float64))
+
+
+def test_functional_gradients():
+    images, weight, bias = (each.detach() for each in drawn(*SHAPES[0], torch.float64))
+
+    def loss(weight, convolve):
+        return convolve(images, weight, bias).square().sum()
+
+    one, other = (
+        torch.func.grad(loss)(weight, convolve)
+        for convolve in (winograd_conv2d, partial(F.conv2d, padding=1))
+    )
+    torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
