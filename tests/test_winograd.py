@@ -16,7 +16,7 @@ import fmnist_aug.winograd as winograd
 from fmnist_aug import load_dataset
 from fmnist_aug.models import BaselineCNN
 from fmnist_aug.training import train_model
-from fmnist_aug.training.hardware import Hardware
+from fmnist_aug.training.hardware import Hardware, cpu_has_bf16
 from fmnist_aug.training.settings import get_preset
 from fmnist_aug.winograd import FEWEST_CHANNELS, WinogradConv2d, winograd_conv2d
 
@@ -84,12 +84,12 @@ def error(result: Tensor, exact: Tensor) -> float:
     return float((result.double() - exact).detach().norm() / exact.detach().norm())
 
 
-@pytest.mark.parametrize("side", [28, 14, 9])
+@pytest.mark.parametrize("side", [14, 9])
 def test_in_bf16_it_errs_by_about_two_percent(side):
     generator = torch.Generator().manual_seed(0)
     rounded = [
         torch.randn(shape, generator=generator).bfloat16()
-        for shape in ((20, 128, side, side), (128, 128, 3, 3), (128,), (20, 128, side, side))
+        for shape in ((5, 32, side, side), (16, 32, 3, 3), (16,), (5, 16, side, side))
     ]
     exact = [values.double().requires_grad_() for values in rounded]
     inputs = [
@@ -205,6 +205,7 @@ def test_in_bf16_it_is_used_for_training_only(avx512_bf16, monkeypatch):
         assert not layer.pays(images)
 
 
+@pytest.mark.skipif(not cpu_has_bf16(), reason="bf16 is emulated here, which takes minutes")
 def test_the_original_network_learns_in_bf16_by_it(avx512_bf16):
     images = load_dataset("fashion-mnist", "train")
     train, held_out = (images.subset(np.arange(384) + start) for start in (0, 384))
