@@ -13,7 +13,8 @@ norm; with the usual points 0, 1, -1, 2, -2 and infinity they would by 3 %.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +59,7 @@ _OUTPUT = torch.tensor(
     [[1, 1, 1, 1, 1, 0], [0, 1, -1, 0.5, -2, 0], [0, 1, 1, 0.25, 4, 0], [0, 1, -1, 0.125, -8, 1]],
     dtype=torch.float64,
 )
+_W = TypeVar("_W", bound=Callable[[Tensor, Tensor], None])
 _CONSTANT = 7
 """Place among the 36 (1 along both axes) whose value is added to all outputs of a tile."""
 
@@ -168,11 +170,7 @@ def _convolve(images: Tensor, kernels: Tensor, bias: Tensor | None = None) -> Te
         dtype=images.dtype,
         memory_format=torch.channels_last,
     )
-    convolutions: dict[int, _Convolution] = {}
-    for source, target in _in_parts(images, result):
-        if len(source) not in convolutions:
-            convolutions[len(source)] = _Convolution(source, kernels, bias)
-        convolutions[len(source)](source, target)
+    _in_parts(images, result, lambda source, _: _Convolution(source, kernels, bias))
     return result
 
 
@@ -182,26 +180,34 @@ def _of_kernels(images: Tensor, gradient: Tensor, dtype: torch.dtype) -> tuple[T
     exact = torch.promote_types(images.dtype, torch.float32)
     of_weights = images.new_zeros(36, channels, filters, dtype=exact)
     of_biases = images.new_zeros(filters, dtype=exact)
-    correlations: dict[int, _Correlation] = {}
-    for source, target in _in_parts(images, gradient):
-        if len(source) not in correlations:
-            correlations[len(source)] = _Correlation(source, target, of_weights, of_biases)
-        correlations[len(source)](source, target)
-    for correlation in correlations.values():
+
+    def make(source: Tensor, target: Tensor) -> _Correlation:
+        return _Correlation(source, target, of_weights, of_biases)
+
+    for correlation in _in_parts(images, gradient, make):
         correlation.add_up()
     both = torch.kron(_KERNEL, _KERNEL).T.to(exact)
     of_weights = (both @ of_weights.view(36, -1)).view(3, 3, channels, filters)
     return of_weights.permute(3, 2, 0, 1).to(dtype), of_biases.to(dtype)
 
 
-def _in_parts(images: Tensor, others: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Both, as (N, H, W, channels), cut so that the transformed tiles of a part stay in cache."""
+def _in_parts(images: Tensor, others: Tensor, make: Callable[[Tensor, Tensor], _W]) -> list[_W]:
+    """Work through both, as (N, H, W, channels), in parts whose transformed tiles stay in cache.
+
+    Returns:
+        What was made for the work, from the first part of each length (all but the last have one).
+    """
     _, _, height, width = images.shape
     channels = max(images.shape[1], others.shape[1])
     values = 36 * _tiles(height) * _tiles(width) * channels
     at_once = max(1, _BUFFER_SIZE // (values * images.element_size())) * torch.get_num_threads()
     split = (torch.split(batch.permute(0, 2, 3, 1), at_once) for batch in (images, others))
-    return list(zip(*split, strict=True))
+    workers: dict[int, _W] = {}
+    for source, other in zip(*split, strict=True):
+        if len(source) not in workers:
+            workers[len(source)] = make(source, other)
+        workers[len(source)](source, other)
+    return list(workers.values())
 
 
 def _groups(images: Tensor) -> int:
@@ -282,7 +288,7 @@ class _Convolution:
         number, self._height, self._width, _ = images.shape
         rows, columns, groups = _tiles(self._height), _tiles(self._width), _groups(images)
         filters = kernels.shape[2]
-        self._kernels = kernels.repeat(groups, 1, 1)
+        self._kernels = kernels.expand(groups, -1, -1, -1).flatten(0, 1)  # no copy for one group
         self._bias = bias
         self._input = _InputTiles(images)
         products = images.new_empty(groups, 6, 6, number // groups, rows, columns, filters)
@@ -316,6 +322,7 @@ class _Correlation:
         self._of_weights = of_weights
         self._of_biases = of_biases
         self._input = _InputTiles(images)
+        self._tiles = self._input.result.transpose(1, 2)
         outputs = gradient.new_empty(
             self._groups, 4, 4, number // self._groups, rows, columns, filters
         )
@@ -337,8 +344,7 @@ class _Correlation:
             gradient = self._whole
         self._outputs.copy_(_in_tiles(gradient, self._groups))
         self._transform()
-        tiles = self._input.result.transpose(1, 2)
-        self._of_parts.baddbmm_(tiles, self._products, beta=min(self._together, 1))
+        self._of_parts.baddbmm_(self._tiles, self._products, beta=min(self._together, 1))
         self._of_biases += self._constants.sum((0, 1))
         self._together += 1
         if self._together == _PARTS_TOGETHER:
