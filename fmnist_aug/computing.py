@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+_Share = TypeVar("_Share")
 
 
 def is_recorded() -> bool:
@@ -44,3 +49,32 @@ def order_gradient(maps: Tensor) -> None:
     if not is_recorded() and maps.requires_grad and maps.is_contiguous(memory_format=last):
         hook = partial(Tensor.contiguous, memory_format=last)
         maps.register_hook(hook)  # type: ignore[no-untyped-call]
+
+
+def on_threads(work: Callable[[_Share], object], shares: Sequence[_Share]) -> None:
+    """Do the shares at the same time, each on one thread, the first on this one; without gradients.
+
+    The threads on which torch does an operation wait for each other at its end. These wait once,
+    for many small operations, which matters most where the cores have other work too.
+    """
+    threads = torch.get_num_threads()
+
+    def alone() -> None:
+        torch.get_num_threads()  # else torch's first operation here would undo the next line
+        torch.set_num_threads(1)
+        torch.set_grad_enabled(False)
+
+    if len(shares) == 1:
+        with torch.no_grad():
+            work(shares[0])
+        return
+    try:
+        with ThreadPoolExecutor(len(shares) - 1, initializer=alone) as executor:
+            others = executor.map(work, shares[1:])
+            torch.set_num_threads(1)
+            with torch.no_grad():
+                work(shares[0])
+            for _ in others:  # what one of them raised is raised here
+                pass
+    finally:
+        torch.set_num_threads(threads)

@@ -13,14 +13,15 @@ norm; with the usual points 0, 1, -1, 2, -2 and infinity they would by 3 %.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from fmnist_aug.computing import computed_type, has_vector_bf16
+from fmnist_aug.computing import computed_type, has_vector_bf16, on_threads
 
 FEWEST_CHANNELS = 128
 """Of both sides of a convolution; with fewer the transformations cost more than they save."""
@@ -59,7 +60,6 @@ _OUTPUT = torch.tensor(
     [[1, 1, 1, 1, 1, 0], [0, 1, -1, 0.5, -2, 0], [0, 1, 1, 0.25, 4, 0], [0, 1, -1, 0.125, -8, 1]],
     dtype=torch.float64,
 )
-_W = TypeVar("_W", bound=Callable[[Tensor, Tensor], None])
 _CONSTANT = 7
 """Place among the 36 (1 along both axes) whose value is added to all outputs of a tile."""
 
@@ -132,7 +132,9 @@ def winograd_conv2d(images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 class _WinogradConv2d(torch.autograd.Function):
     @staticmethod
     def forward(images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return _convolve(images, _transform_kernels(weight, images.dtype), bias)
+        convolutions = _Convolutions(images, _transform_kernels(weight, images.dtype), bias)
+        _do([convolutions])
+        return convolutions.result
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
@@ -142,13 +144,17 @@ class _WinogradConv2d(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         images, weight = ctx.saved_tensors
-        of_images = of_weight = of_bias = None
+        convolutions = correlations = None
         if ctx.needs_input_grad[0]:
             turned = weight.flip(2, 3).transpose(0, 1)
-            of_images = _convolve(gradient, _transform_kernels(turned, images.dtype))
+            convolutions = _Convolutions(gradient, _transform_kernels(turned, images.dtype))
         if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
-            of_weight, of_bias = _of_kernels(images, gradient, weight.dtype)
-        return of_images, of_weight, of_bias
+            correlations = _Correlations(images, gradient)
+        _do([job for job in (convolutions, correlations) if job is not None])
+        return (
+            None if convolutions is None else convolutions.result,
+            *((None, None) if correlations is None else correlations.sums(weight.dtype)),
+        )
 
 
 def _transform_kernels(weight: Tensor, dtype: torch.dtype) -> Tensor:
@@ -160,60 +166,97 @@ def _transform_kernels(weight: Tensor, dtype: torch.dtype) -> Tensor:
     return kernels.view(36, channels, filters).to(dtype)
 
 
-def _convolve(images: Tensor, kernels: Tensor, bias: Tensor | None = None) -> Tensor:
-    number, _, height, width = images.shape
-    result = torch.empty(
-        number,
-        kernels.shape[2],
-        height,
-        width,
-        dtype=images.dtype,
-        memory_format=torch.channels_last,
-    )
-    _in_parts(images, result, lambda source, _: _Convolution(source, kernels, bias))
-    return result
+class _Convolutions:
+    """The convolution of a batch with transformed kernels (36, C, K), part by part.
 
-
-def _of_kernels(images: Tensor, gradient: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The gradients of the weights (K, C, 3, 3) and the biases (K,), of that type."""
-    channels, filters = images.shape[1], gradient.shape[1]
-    exact = torch.promote_types(images.dtype, torch.float32)
-    of_weights = images.new_zeros(36, channels, filters, dtype=exact)
-    of_biases = images.new_zeros(filters, dtype=exact)
-
-    def make(source: Tensor, target: Tensor) -> _Correlation:
-        return _Correlation(source, target, of_weights, of_biases)
-
-    for correlation in _in_parts(images, gradient, make):
-        correlation.add_up()
-    both = torch.kron(_KERNEL, _KERNEL).T.to(exact)
-    of_weights = (both @ of_weights.view(36, -1)).view(3, 3, channels, filters)
-    return of_weights.permute(3, 2, 0, 1).to(dtype), of_biases.to(dtype)
-
-
-def _in_parts(images: Tensor, others: Tensor, make: Callable[[Tensor, Tensor], _W]) -> list[_W]:
-    """Work through both, as (N, H, W, channels), in parts whose transformed tiles stay in cache.
-
-    Returns:
-        What was made for the work, from the first part of each length (all but the last have one).
+    Attributes:
+        result: (N, K, H, W), filled by the tasks.
+        tasks: of one part each: its images and where their result goes.
     """
+
+    def __init__(self, images: Tensor, kernels: Tensor, bias: Tensor | None = None) -> None:
+        number, _, height, width = images.shape
+        self.result = torch.empty(
+            number,
+            kernels.shape[2],
+            height,
+            width,
+            dtype=images.dtype,
+            memory_format=torch.channels_last,
+        )
+        self.tasks = [[part] for part in _parts(images, self.result)]
+        self._others = kernels, bias
+
+    def make(self, images: Tensor, _: Tensor) -> _Convolution:
+        """For parts of the shape of this one."""
+        return _Convolution(images, *self._others)
+
+
+class _Correlations:
+    """What a batch and its gradients say about the kernels and the biases, part by part.
+
+    Attributes:
+        tasks: of a few parts each, whose sums are rounded to the images' type.
+    """
+
+    def __init__(self, images: Tensor, gradient: Tensor) -> None:
+        channels, self._filters = images.shape[1], gradient.shape[1]
+        parts = _parts(images, gradient)
+        groups = [
+            parts[first : first + _PARTS_TOGETHER]
+            for first in range(0, len(parts), _PARTS_TOGETHER)
+        ]
+        self._exact = torch.promote_types(images.dtype, torch.float32)
+        self._weights = images.new_zeros(len(groups), 36, channels, self._filters)
+        self._biases = images.new_zeros(len(groups), self._filters, dtype=self._exact)
+        self.tasks = [
+            [(*part, *sums) for part in group]
+            for group, *sums in zip(groups, self._weights, self._biases, strict=True)
+        ]
+
+    def make(self, images: Tensor, gradient: Tensor, *_: Tensor) -> _Correlation:
+        """For parts of the shape of this one."""
+        return _Correlation(images, gradient)
+
+    def sums(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """The gradients of the weights (K, C, 3, 3) and of the biases (K,), of that type."""
+        both = torch.kron(_KERNEL, _KERNEL).T.to(self._exact)
+        of_weight = both @ self._weights.sum(0, dtype=self._exact).view(36, -1)
+        of_weight = of_weight.view(3, 3, -1, self._filters).permute(3, 2, 0, 1)
+        return of_weight.to(dtype), self._biases.sum(0).to(dtype)
+
+
+def _parts(images: Tensor, others: Tensor) -> list[tuple[Tensor, ...]]:
+    """Both, as (N, H, W, channels), in parts whose transformed tiles stay in cache."""
     _, _, height, width = images.shape
     channels = max(images.shape[1], others.shape[1])
     values = 36 * _tiles(height) * _tiles(width) * channels
-    at_once = max(1, _BUFFER_SIZE // (values * images.element_size())) * torch.get_num_threads()
+    at_once = max(1, _BUFFER_SIZE // (values * images.element_size()))
     split = (torch.split(batch.permute(0, 2, 3, 1), at_once) for batch in (images, others))
-    workers: dict[int, _W] = {}
-    for source, other in zip(*split, strict=True):
-        if len(source) not in workers:
-            workers[len(source)] = make(source, other)
-        workers[len(source)](source, other)
-    return list(workers.values())
+    return list(zip(*split, strict=True))
 
 
-def _groups(images: Tensor) -> int:
-    """How many groups a part has: one for each thread, whose core keeps it in its own cache."""
-    threads = torch.get_num_threads()
-    return threads if len(images) % threads == 0 else 1
+def _do(jobs: Sequence[_Convolutions | _Correlations]) -> None:
+    """Do all their tasks, on as many threads as torch uses, each with workers of its own."""
+    pending = deque((job, task) for job in jobs for task in job.tasks)
+    # one worker for all parts of a length, which all parts of a job have, but for the last
+    examples = {(job, len(part[0])): part for job, task in pending for part in task}
+    # made here: memory that other threads ask for is not kept when they end
+    workers: list[dict[tuple[Any, int], Callable[..., None]]] = [
+        {key: key[0].make(*part) for key, part in examples.items()}
+        for _ in range(min(torch.get_num_threads(), len(pending)))
+    ]
+
+    def work(of_thread: dict[tuple[Any, int], Callable[..., None]]) -> None:
+        while pending:
+            try:
+                job, task = pending.popleft()
+            except IndexError:  # another thread took it
+                return
+            for part in task:
+                of_thread[job, len(part[0])](*part)
+
+    on_threads(work, workers)
 
 
 def _tiles(side: int) -> int:
@@ -222,35 +265,32 @@ def _tiles(side: int) -> int:
 
 # What follows has its memory and all views of it from the start: making them anew for each part
 # took a tenth of a training. Images, gradients and results are (N, H, W, channels); tiles lie as
-# (groups, 6, 6, N / groups, rows, columns, channels), or with 4 instead of 6.
+# (6, 6, N, rows, columns, channels), or with 4 instead of 6.
 
 
 class _AlongBoth:
-    """Applies a matrix (B, A) along two axes of tiles (groups, A, A, ...).
+    """Applies a matrix (B, A) along two axes of tiles (A, A, ...).
 
     Attributes:
         tiles: to be filled before each call.
-        result: (groups, B, B, ...), filled by a call.
+        result: (B, B, ...), filled by a call.
     """
 
     def __init__(self, matrix: Tensor, tiles: Tensor) -> None:
-        groups = len(tiles)
         to, of = matrix.shape
         matrix = matrix.to(tiles.dtype)
         self.tiles = tiles
-        self.result = tiles.new_empty(groups, to, to, *tiles.shape[3:])
+        self.result = tiles.new_empty(to, to, *tiles.shape[2:])
         if tiles.dtype == torch.bfloat16:
             # along both at once: one after the other would round twice, and take longer here
-            both = torch.kron(matrix, matrix).repeat(groups, 1, 1)
-            result = self.result.view(groups, to * to, -1)
-            self._products = [(both, tiles.view(groups, of * of, -1), result)]
+            both = torch.kron(matrix, matrix)[None]
+            result = self.result.view(1, to * to, -1)
+            self._products = [(both, tiles.view(1, of * of, -1), result)]
         else:
-            half = tiles.new_empty(groups, to, of, *tiles.shape[3:])
-            first = matrix.repeat(groups, 1, 1)
-            second = matrix.repeat(groups * to, 1, 1)
+            half = tiles.new_empty(to, of, *tiles.shape[2:])
             self._products = [
-                (first, tiles.view(groups, of, -1), half.view(groups, to, -1)),
-                (second, half.view(groups * to, of, -1), self.result.view(groups * to, to, -1)),
+                (matrix[None], tiles.view(1, of, -1), half.view(1, to, -1)),
+                (matrix.repeat(to, 1, 1), half.view(to, of, -1), self.result.view(to, to, -1)),
             ]
 
     def __call__(self) -> None:
@@ -262,18 +302,18 @@ class _InputTiles:
     """Transforms the overlapping tiles of images of one shape.
 
     Attributes:
-        result: (36 groups, tiles, C), filled by a call.
+        result: (36, tiles, C), filled by a call.
     """
 
     def __init__(self, images: Tensor) -> None:
         number, height, width, channels = images.shape
-        rows, columns, groups = _tiles(height), _tiles(width), _groups(images)
+        rows, columns = _tiles(height), _tiles(width)
         padded = images.new_zeros(number, 4 * rows + 2, 4 * columns + 2, channels)
         self._inner = padded[:, 1 : height + 1, 1 : width + 1]
-        overlapping = torch.unflatten(padded.unfold(1, 6, 4).unfold(2, 6, 4), 0, (groups, -1))
-        self._overlapping = overlapping.permute(0, 5, 6, 1, 2, 3, 4)
+        overlapping = padded.unfold(1, 6, 4).unfold(2, 6, 4)
+        self._overlapping = overlapping.permute(4, 5, 0, 1, 2, 3)
         self._transform = _AlongBoth(_INPUT, images.new_empty(self._overlapping.shape))
-        self.result = self._transform.result.view(36 * groups, -1, channels)
+        self.result = self._transform.result.view(36, -1, channels)
 
     def __call__(self, images: Tensor) -> None:
         self._inner.copy_(images)
@@ -286,15 +326,16 @@ class _Convolution:
 
     def __init__(self, images: Tensor, kernels: Tensor, bias: Tensor | None) -> None:
         number, self._height, self._width, _ = images.shape
-        rows, columns, groups = _tiles(self._height), _tiles(self._width), _groups(images)
         filters = kernels.shape[2]
-        self._kernels = kernels.expand(groups, -1, -1, -1).flatten(0, 1)  # no copy for one group
+        self._kernels = kernels
         self._bias = bias
         self._input = _InputTiles(images)
-        products = images.new_empty(groups, 6, 6, number // groups, rows, columns, filters)
+        products = images.new_empty(
+            6, 6, number, _tiles(self._height), _tiles(self._width), filters
+        )
         self._transform = _AlongBoth(_OUTPUT, products)
-        self._products = products.view(36 * groups, -1, filters)
-        self._constants = self._products[_CONSTANT::36]
+        self._products = products.view(36, -1, filters)
+        self._constants = self._products[_CONSTANT]
         self._outputs = _by_image(self._transform.result)
 
     def __call__(self, images: Tensor, target: Tensor) -> None:
@@ -304,66 +345,50 @@ class _Convolution:
             self._constants += self._bias
         self._transform()
         if self._height % 4 or self._width % 4:  # the last tiles reach beyond the image
-            joined = self._outputs.flatten(4, 5).flatten(2, 3).flatten(0, 1)
+            joined = self._outputs.flatten(3, 4).flatten(1, 2)
             target.copy_(joined[:, : self._height, : self._width])
         else:
-            _in_tiles(target, len(self._outputs)).copy_(self._outputs)
+            _in_tiles(target).copy_(self._outputs)
 
 
 class _Correlation:
     """Adds up what images and gradients of one shape say about the kernels."""
 
-    def __init__(
-        self, images: Tensor, gradient: Tensor, of_weights: Tensor, of_biases: Tensor
-    ) -> None:
-        """With where to add: transformed kernels (36, C, K) and biases (K,)."""
+    def __init__(self, images: Tensor, gradient: Tensor) -> None:
         number, height, width, filters = gradient.shape
-        rows, columns, self._groups = _tiles(height), _tiles(width), _groups(images)
-        self._of_weights = of_weights
-        self._of_biases = of_biases
+        rows, columns = _tiles(height), _tiles(width)
         self._input = _InputTiles(images)
         self._tiles = self._input.result.transpose(1, 2)
-        outputs = gradient.new_empty(
-            self._groups, 4, 4, number // self._groups, rows, columns, filters
-        )
+        outputs = gradient.new_empty(4, 4, number, rows, columns, filters)
         self._transform = _AlongBoth(_OUTPUT.T, outputs)
-        self._products = self._transform.result.view(36 * self._groups, -1, filters)
-        self._constants = self._products[_CONSTANT::36]
+        self._products = self._transform.result.view(36, -1, filters)
+        self._constants = self._products[_CONSTANT]
         self._outputs = _by_image(outputs)
         self._whole: Tensor | None = None
         if height % 4 or width % 4:
             self._whole = gradient.new_zeros(number, 4 * rows, 4 * columns, filters)
             self._inner = self._whole[:, :height, :width]
-        self._together = 0
-        self._of_parts = images.new_empty(36 * self._groups, *of_weights.shape[1:])
 
-    def __call__(self, images: Tensor, gradient: Tensor) -> None:
+    def __call__(
+        self, images: Tensor, gradient: Tensor, of_weights: Tensor, of_biases: Tensor
+    ) -> None:
+        """Add to those of the transformed kernels (36, C, K) and of the biases (K,)."""
         self._input(images)
         if self._whole is not None:
             self._inner.copy_(gradient)
             gradient = self._whole
-        self._outputs.copy_(_in_tiles(gradient, self._groups))
+        self._outputs.copy_(_in_tiles(gradient))
         self._transform()
-        self._of_parts.baddbmm_(self._tiles, self._products, beta=min(self._together, 1))
-        self._of_biases += self._constants.sum((0, 1))
-        self._together += 1
-        if self._together == _PARTS_TOGETHER:
-            self.add_up()
-
-    def add_up(self) -> None:
-        """Add what has come since the last time."""
-        if self._together:
-            for of_group in self._of_parts.chunk(self._groups):
-                self._of_weights += of_group
-        self._together = 0
+        of_weights.baddbmm_(self._tiles, self._products)
+        of_biases += self._constants.sum(0)
 
 
 def _by_image(tiles: Tensor) -> Tensor:
-    """(groups, N, rows, 4, columns, 4, C) of (groups, 4, 4, N, rows, columns, C)."""
-    return tiles.permute(0, 3, 4, 1, 5, 2, 6)
+    """(N, rows, 4, columns, 4, C) of (4, 4, N, rows, columns, C)."""
+    return tiles.permute(2, 3, 0, 4, 1, 5)
 
 
-def _in_tiles(images: Tensor, groups: int) -> Tensor:
-    """(groups, N / groups, rows, 4, columns, 4, C) of (N, 4 rows, 4 columns, C)."""
-    _, height, width, channels = images.shape
-    return images.view(groups, -1, height // 4, 4, width // 4, 4, channels)
+def _in_tiles(images: Tensor) -> Tensor:
+    """(N, rows, 4, columns, 4, C) of (N, 4 rows, 4 columns, C)."""
+    number, height, width, channels = images.shape
+    return images.view(number, height // 4, 4, width // 4, 4, channels)

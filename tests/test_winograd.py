@@ -34,6 +34,13 @@ def drawn(
     return images, weight, bias
 
 
+@pytest.fixture
+def set_threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_it_is_the_convolution(shape):
     images, weight, bias = drawn(*shape, torch.float64)
@@ -63,12 +70,12 @@ def test_functional_gradients():
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("at_once", [1, 2, 3, 100])
-def test_the_parts_of_a_batch_make_the_whole(monkeypatch, at_once, threads):
+def test_the_parts_of_a_batch_make_the_whole(monkeypatch, set_threads, at_once, threads):
     images, weight, bias = drawn(5, 3, 4, 10, 6, torch.float64)
     gradient = torch.randn(5, 4, 10, 6, dtype=torch.float64)
     bytes_of_an_image = 36 * 3 * 2 * 4 * 8  # 3 × 2 tiles of 36 values in 4 channels
     monkeypatch.setattr(winograd, "_BUFFER_SIZE", at_once * bytes_of_an_image)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    set_threads(threads)
     expected = F.conv2d(images, weight, bias, padding=1)
     result = winograd_conv2d(images, weight, bias)
     torch.testing.assert_close(result, expected)
@@ -78,6 +85,23 @@ def test_the_parts_of_a_batch_make_the_whole(monkeypatch, at_once, threads):
         strict=True,
     ):
         torch.testing.assert_close(one, other)
+
+
+def test_who_takes_which_part_makes_no_difference(monkeypatch, set_threads):
+    monkeypatch.setattr(winograd, "_BUFFER_SIZE", 1)  # a part for each image
+    set_threads(3)
+    inputs = drawn(30, 3, 4, 9, 8, torch.float32)
+    gradient = torch.randn(30, 4, 9, 8)
+
+    def everything() -> list[Tensor]:
+        result = winograd_conv2d(*inputs)
+        return [result, *torch.autograd.grad(result, inputs, gradient)]
+
+    first = everything()
+    for _ in range(20):
+        assert all(map(torch.equal, first, everything()))
+    set_threads(1)
+    assert all(map(torch.equal, first, everything()))
 
 
 def error(result: Tensor, exact: Tensor) -> float:
@@ -124,10 +148,10 @@ def avx2(monkeypatch):
 
 
 @pytest.fixture
-def avx512_bf16(monkeypatch):
+def avx512_bf16(monkeypatch, set_threads):
     """A CPU on which it pays in bf16, whatever this one is, and for how few images ever."""
     monkeypatch.setattr(winograd, "FEWEST_TILES", 1)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    set_threads(2)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
 
