@@ -145,16 +145,17 @@ def _affine(images: Tensor, operation: Affine, numbers: list[Numbers]) -> Tensor
         return _shift(images, as_tensor(move_x), as_tensor(move_y), limits[0])
     angle = between(numbers[2], -operation.rotate, operation.rotate) * (math.pi / 180)
     scale = between(numbers[3], *operation.scale)
-    # where each output pixel comes from: undo the shift, then the rotation, then the scale; each
-    # coordinate is a part that depends on the column plus one that depends on the row
-    x, y = (
-        as_tensor(arange(side, move) - move[:, None]).float() - (side - 1) / 2
-        for side, move in ((width, move_x), (height, move_y))
+    # where each output pixel comes from: undo the shift, then the rotation, then the scale; as
+    # complex numbers x + iy, a part that depends on the column plus one that depends on the row
+    turn = torch.polar(as_tensor(2 / max(width - 1, 1) / scale), as_tensor(angle))
+    columns, rows = (
+        torch.arange(side, dtype=torch.float32, device=turn.device).sub_((side - 1) / 2)
+        for side in (width, height)
     )
-    # as complex numbers x + iy both coordinates of a pixel are computed at once
-    turn = torch.polar(as_tensor(2 / max(width - 1, 1) / scale), as_tensor(angle))[:, None]
-    by_column, by_row = turn * x, 1j * turn * y
-    grid = torch.view_as_real(by_column[:, None, :] + by_row[:, :, None])
+    moves = torch.complex(as_tensor(move_x).float(), as_tensor(move_y).float()).mul_(turn)
+    by_column = turn[:, None] * columns
+    by_row = (1j * turn)[:, None] * rows
+    grid = torch.view_as_real(by_column[:, None, :] + by_row.sub_(moves[:, None])[:, :, None])
     if height != width:  # so far in halves of the width; a pass that most images are spared
         grid[..., 1] *= max(width - 1, 1) / max(height - 1, 1)
     moved = F.grid_sample(
