@@ -62,18 +62,22 @@ def on_threads(work: Callable[[_Share], object], shares: Sequence[_Share]) -> No
     def alone() -> None:
         torch.get_num_threads()  # else torch's first operation here would undo the next line
         torch.set_num_threads(1)
-        torch.set_grad_enabled(False)
+
+    # tensors that were made in inference mode may be changed in it only
+    mode = torch.inference_mode if torch.is_inference_mode_enabled() else torch.no_grad
+
+    def do(share: _Share) -> None:
+        with mode():
+            work(share)
 
     if len(shares) == 1:
-        with torch.no_grad():
-            work(shares[0])
+        do(shares[0])
         return
     try:
         with ThreadPoolExecutor(len(shares) - 1, initializer=alone) as executor:
-            others = executor.map(work, shares[1:])
+            others = executor.map(do, shares[1:])
             torch.set_num_threads(1)
-            with torch.no_grad():
-                work(shares[0])
+            do(shares[0])
             for _ in others:  # what one of them raised is raised here
                 pass
     finally:

@@ -50,6 +50,18 @@ def test_it_is_the_convolution(shape):
         torch.testing.assert_close(winograd_conv2d(images, weight, bias), expected)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_in_inference_mode(monkeypatch, set_threads, threads):
+    monkeypatch.setattr(winograd, "_BUFFER_SIZE", 1)  # a part for each image
+    set_threads(threads)
+    inputs = drawn(*SHAPES[4], torch.float64)
+    images, weight, bias = (each.detach() for each in inputs)
+    images = images.repeat(3, 1, 1, 1)
+    with torch.inference_mode():
+        result = winograd_conv2d(images, weight, bias)
+        torch.testing.assert_close(result, F.conv2d(images, weight, bias, padding=1))
+
+
 @pytest.mark.parametrize("shape", SHAPES[:4])
 def test_its_gradients_are_those_of_its_values(shape):
     assert torch.autograd.gradcheck(winograd_conv2d, drawn(*shape, torch.float64))
