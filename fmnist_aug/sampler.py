@@ -66,13 +66,22 @@ class _Position:
         """Go on where `state_dict` was taken: the next iteration yields the rest of that epoch.
 
         Raises:
-            DataError: the state is of a sampler with another length or seed, or is no state.
+            DataError: the state is of a sampler with another length or seed, or is no state. The
+                sampler stays where it was.
         """
         missing = [key for key in ("seed", "epoch", "consumed", "length") if key not in state]
         if missing:
             raise DataError(
                 f"the state has no {', '.join(missing)}; load what state_dict of a sampler gave"
             )
+        before = self.epoch, self._start, self._consumed
+        try:
+            self._go_on(state)
+        except Exception:
+            self.epoch, self._start, self._consumed = before
+            raise
+
+    def _go_on(self, state: dict[str, int]) -> None:
         self.set_epoch(state["epoch"])  # on which the length can depend
         if state["seed"] != self.seed or state["length"] != len(self):
             raise DataError(
@@ -80,9 +89,10 @@ class _Position:
                 f"an epoch, this one has seed {self.seed} and {len(self)}; use the same data, "
                 "plan and seed"
             )
-        if not 0 <= state["consumed"] <= len(self):
-            raise DataError(f"the state has used {state['consumed']} of {len(self)} draws")
-        self._start = self._consumed = state["consumed"]
+        consumed = _whole(state["consumed"], "consumed", 0)
+        if consumed > len(self):
+            raise DataError(f"the state has used {consumed} of {len(self)} draws")
+        self._start = self._consumed = consumed
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iteration; another one forgets a position in mid-epoch."""
@@ -382,6 +392,10 @@ def _spread(
 
 
 def _whole(value: int, name: str, least: int) -> int:
-    if int(value) != value or value < least:
+    try:
+        whole = int(value)
+    except (TypeError, ValueError, OverflowError):  # no number, not a number, infinity
+        whole = least - 1
+    if whole != value or whole < least:
         raise UsageError(f"{name} must be a whole number of at least {least}, not {value!r}")
-    return int(value)
+    return whole

@@ -124,6 +124,24 @@ def test_a_state_of_another_sampler_is_refused():
         AugmentationSampler([0, 1], make_plan([0, 0])).load_state_dict({"seed": 0})
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"seed": 2}, {"length": 7}, {"consumed": 41}, {"consumed": "3"}, {"epoch": float("nan")}],
+    ids=str,
+)
+def test_a_sampler_that_refuses_a_state_stays_where_it_was(wrong):
+    sampler = AugmentationSampler([0, 1] * 20, make_plan([0, 0]), seed=1)
+    sampler.set_epoch(3)
+    sampler.load_state_dict(sampler.state_dict(consumed=5))
+    rest = order(sampler)
+    sampler.load_state_dict(sampler.state_dict(consumed=5))
+    with pytest.raises((DataError, UsageError)):
+        sampler.load_state_dict({**sampler.state_dict(), "epoch": 4, **wrong})
+    assert sampler.epoch == 3
+    assert len(rest) == 35
+    assert order(sampler) == rest
+
+
 @given(labels_and_plan(), st.integers(1, 100))
 def test_num_samples_caps_an_epoch(case, cap):
     labels, plan = case
