@@ -396,6 +396,6 @@ def _whole(value: int, name: str, least: int) -> int:
         whole = int(value)
     except (TypeError, ValueError, OverflowError):  # no number, not a number, infinity
         whole = least - 1
-    if whole != value or whole < least:
+    if whole < least or whole != value:
         raise UsageError(f"{name} must be a whole number of at least {least}, not {value!r}")
     return whole

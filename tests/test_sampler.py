@@ -126,7 +126,14 @@ def test_a_state_of_another_sampler_is_refused():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"seed": 2}, {"length": 7}, {"consumed": 41}, {"consumed": "3"}, {"epoch": float("nan")}],
+    [
+        {"seed": 2},
+        {"length": 7},
+        {"consumed": 41},
+        {"consumed": "3"},
+        {"consumed": [3, 4]},
+        {"epoch": float("nan")},
+    ],
     ids=str,
 )
 def test_a_sampler_that_refuses_a_state_stays_where_it_was(wrong):
