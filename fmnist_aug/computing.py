@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
@@ -51,18 +52,23 @@ def order_gradient(maps: Tensor) -> None:
         maps.register_hook(hook)  # type: ignore[no-untyped-call]
 
 
+@contextlib.contextmanager
+def use_threads(count: int) -> Iterator[None]:
+    """Let torch compute with so many threads in this block, also on threads that begin in it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def on_threads(work: Callable[[_Share], object], shares: Sequence[_Share]) -> None:
     """Do the shares at the same time, each on one thread, the first on this one; without gradients.
 
     The threads on which torch does an operation wait for each other at its end. These wait once,
     for many small operations, which matters most where the cores have other work too.
     """
-    threads = torch.get_num_threads()
-
-    def alone() -> None:
-        torch.get_num_threads()  # else torch's first operation here would undo the next line
-        torch.set_num_threads(1)
-
     # tensors that were made in inference mode may be changed in it only
     mode = torch.inference_mode if torch.is_inference_mode_enabled() else torch.no_grad
 
@@ -73,12 +79,8 @@ def on_threads(work: Callable[[_Share], object], shares: Sequence[_Share]) -> No
     if len(shares) == 1:
         do(shares[0])
         return
-    try:
-        with ThreadPoolExecutor(len(shares) - 1, initializer=alone) as executor:
-            others = executor.map(do, shares[1:])
-            torch.set_num_threads(1)
-            do(shares[0])
-            for _ in others:  # what one of them raised is raised here
-                pass
-    finally:
-        torch.set_num_threads(threads)
+    with use_threads(1), ThreadPoolExecutor(len(shares) - 1) as executor:
+        others = executor.map(do, shares[1:])
+        do(shares[0])
+        for _ in others:  # what one of them raised is raised here
+            pass

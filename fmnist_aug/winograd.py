@@ -243,7 +243,7 @@ def _do(jobs: Sequence[_Convolutions | _Correlations]) -> None:
     examples = {(job, len(part[0])): part for job, task in pending for part in task}
     # made here: memory that other threads ask for is not kept when they end
     workers: list[dict[tuple[Any, int], Callable[..., None]]] = [
-        {key: key[0].make(*part) for key, part in examples.items()}
+        {(job, length): job.make(*part) for (job, length), part in examples.items()}
         for _ in range(min(torch.get_num_threads(), len(pending)))
     ]
 

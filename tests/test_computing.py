@@ -7,15 +7,13 @@ import threading
 import pytest
 import torch
 
-from fmnist_aug.computing import on_threads
+from fmnist_aug.computing import on_threads, use_threads
 
 
 @pytest.fixture(autouse=True)
 def three_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield
-    torch.set_num_threads(before)
+    with use_threads(3):
+        yield
 
 
 def threads_of_a_new_one() -> int:

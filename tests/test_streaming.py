@@ -16,7 +16,7 @@ from test_jobs import without_times
 from fmnist_aug import ConfusionPlan, ConfusionReport, compare, load_dataset
 from fmnist_aug.augment import get_policy
 from fmnist_aug.cli.main import cli
-from fmnist_aug.comparison.jobs import use_threads
+from fmnist_aug.computing import use_threads
 from fmnist_aug.data import StreamedImages, streaming
 from fmnist_aug.errors import DataError, UsageError
 from fmnist_aug.training import Hardware, TrainSettings, train_model

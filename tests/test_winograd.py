@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import fmnist_aug.winograd as winograd
 from fmnist_aug import load_dataset
+from fmnist_aug.computing import use_threads
 from fmnist_aug.models import BaselineCNN
 from fmnist_aug.training import train_model
 from fmnist_aug.training.hardware import Hardware, cpu_has_bf16
@@ -36,9 +37,8 @@ def drawn(
 
 @pytest.fixture
 def set_threads():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
+    with use_threads(torch.get_num_threads()):  # which are restored
+        yield torch.set_num_threads
 
 
 @pytest.mark.parametrize("shape", SHAPES)

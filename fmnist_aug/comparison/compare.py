@@ -14,9 +14,10 @@ from fmnist_aug.comparison.comparing import Comparing, Comparison, OnProgress
 from fmnist_aug.comparison.config import ComparisonConfig, resolve_config, settle_precision
 from fmnist_aug.comparison.folder import ComparisonFolder
 from fmnist_aug.comparison.inputs import load_splits
-from fmnist_aug.comparison.jobs import Schedule, make_schedule, use_threads
+from fmnist_aug.comparison.jobs import Schedule, make_schedule
 from fmnist_aug.comparison.plan_files import check_plan, load_plan
 from fmnist_aug.comparison.sharing import share_images
+from fmnist_aug.computing import use_threads
 from fmnist_aug.confusion import class_index
 from fmnist_aug.data import ImageDataset, check_split
 from fmnist_aug.errors import DataError

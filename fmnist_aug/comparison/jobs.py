@@ -23,6 +23,7 @@ import torch
 from fmnist_aug.comparison.run import Run
 from fmnist_aug.comparison.sharing import dump
 from fmnist_aug.comparison.worker import GRACE_SECONDS
+from fmnist_aug.computing import use_threads
 from fmnist_aug.errors import TrainingError, UsageError
 from fmnist_aug.training import TrainProgress
 
@@ -237,17 +238,6 @@ class _Workers:
         if self._control is not None:
             self._control.close()
             self._control = None
-
-
-@contextlib.contextmanager
-def use_threads(count: int) -> Iterator[None]:
-    """Let torch compute with so many threads in this block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader
 
 from fmnist_aug import AugmentationSampler, AugmentedDataset, ConfusionPlan, load_dataset
 from fmnist_aug.augment import get_policy
+from fmnist_aug.computing import use_threads
 from fmnist_aug.training import Hardware, TrainSettings, train_model
 
 pytestmark = pytest.mark.fault(16)
@@ -28,15 +29,11 @@ def plan(data):
 
 
 def logits(data, threads, seed=0):
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with use_threads(threads):
         trained = train_model(
             data, SETTINGS, base=get_policy("flip"), seed=seed, hardware=Hardware("cpu", "fp32")
         )
         return trained.classifier.predict_logits(data.images[:50])
-    finally:
-        torch.set_num_threads(before)
 
 
 def test_the_same_seed_gives_the_same_bits_whatever_ran_before(data, record_property):
