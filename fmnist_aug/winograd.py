@@ -29,8 +29,8 @@ FEWEST_TILES = 1500
 """For each thread, in bf16; with fewer it costs too much to transform the kernels."""
 LEAST_WORK = 230
 """Multiplications of the plain convolution for each value that is transformed, in bf16."""
-_BUFFER_SIZE = 1 << 21
-"""Bytes of a thread's largest buffer: what a core's share of the cache holds decides it."""
+_BUFFER_VALUES = 1 << 20
+"""In a thread's largest buffer: more don't stay in cache, with fewer the products are too small."""
 _PARTS_TOGETHER = 4
 """Parts of a batch whose kernels' gradients are added up in the images' type, before fp32."""
 
@@ -231,7 +231,7 @@ def _parts(images: Tensor, others: Tensor) -> list[tuple[Tensor, ...]]:
     _, _, height, width = images.shape
     channels = max(images.shape[1], others.shape[1])
     values = 36 * _tiles(height) * _tiles(width) * channels
-    at_once = max(1, _BUFFER_SIZE // (values * images.element_size()))
+    at_once = max(1, _BUFFER_VALUES // values)
     split = (torch.split(batch.permute(0, 2, 3, 1), at_once) for batch in (images, others))
     return list(zip(*split, strict=True))
 

@@ -48,6 +48,21 @@ def test_quick_sections_give_figures_and_ratios_with_their_spread(tmp_path):
     )
 
 
+@pytest.mark.parametrize("has_bf16", [False, True])
+def test_convolutions_are_not_measured_in_emulated_bf16(tmp_path, monkeypatch, has_bf16):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    from benchmarking import convolution
+    from benchmarking.timing import Options
+
+    monkeypatch.setattr(convolution, "cpu_has_bf16", lambda: has_bf16)
+    monkeypatch.setattr(convolution, "against_direct", lambda *_: {})
+    measured = convolution.measure(Options(True, 1, 1, tmp_path / "accuracy.jsonl"))
+    in_bf16 = ["bf16" in case for case in measured["comparisons"]]
+    assert any(in_bf16) == has_bf16
+    assert not all(in_bf16)
+    assert any("emulates" in note for note in measured["notes"]) != has_bf16
+
+
 def test_trainings_to_an_accuracy_are_kept_line_by_line_and_not_repeated(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(EXAMPLES)
     from benchmarking import accuracy

@@ -52,7 +52,7 @@ def test_it_is_the_convolution(shape):
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_in_inference_mode(monkeypatch, set_threads, threads):
-    monkeypatch.setattr(winograd, "_BUFFER_SIZE", 1)  # a part for each image
+    monkeypatch.setattr(winograd, "_BUFFER_VALUES", 1)  # a part for each image
     set_threads(threads)
     inputs = drawn(*SHAPES[4], torch.float64)
     images, weight, bias = (each.detach() for each in inputs)
@@ -85,8 +85,8 @@ def test_functional_gradients():
 def test_the_parts_of_a_batch_make_the_whole(monkeypatch, set_threads, at_once, threads):
     images, weight, bias = drawn(5, 3, 4, 10, 6, torch.float64)
     gradient = torch.randn(5, 4, 10, 6, dtype=torch.float64)
-    bytes_of_an_image = 36 * 3 * 2 * 4 * 8  # 3 × 2 tiles of 36 values in 4 channels
-    monkeypatch.setattr(winograd, "_BUFFER_SIZE", at_once * bytes_of_an_image)
+    values_of_an_image = 36 * 3 * 2 * 4  # 3 × 2 tiles of 36 values in 4 channels
+    monkeypatch.setattr(winograd, "_BUFFER_VALUES", at_once * values_of_an_image)
     set_threads(threads)
     expected = F.conv2d(images, weight, bias, padding=1)
     result = winograd_conv2d(images, weight, bias)
@@ -100,7 +100,7 @@ def test_the_parts_of_a_batch_make_the_whole(monkeypatch, set_threads, at_once, 
 
 
 def test_who_takes_which_part_makes_no_difference(monkeypatch, set_threads):
-    monkeypatch.setattr(winograd, "_BUFFER_SIZE", 1)  # a part for each image
+    monkeypatch.setattr(winograd, "_BUFFER_VALUES", 1)  # a part for each image
     set_threads(3)
     inputs = drawn(30, 3, 4, 9, 8, torch.float32)
     gradient = torch.randn(30, 4, 9, 8)

@@ -11,28 +11,32 @@ from torch import Tensor
 
 from benchmarking.timing import Options, compared, in_turns
 from fmnist_aug.small_maps import MOST_PIXELS, small_map_conv2d
+from fmnist_aug.training.hardware import cpu_has_bf16
 from fmnist_aug.training.memory import keep_freed_memory
 from fmnist_aug.winograd import FEWEST_CHANNELS, FEWEST_TILES, LEAST_WORK, winograd_conv2d
 
 CHANNELS = ((32, 32), (64, 64), (96, 96), (128, 128), (128, 256))
 SIDES = (28, 14, 7)
-TYPES = (("", 64, torch.float32), (", bf16 by Winograd", 192, torch.bfloat16))
 SMALL_CHANNELS = ((16, 16), (48, 48), (48, 96), (96, 96), (192, 192))
 SMALL_SIDES = (7, 5, 3, 2, 1)
 
 
 def measure(options: Options) -> dict[str, Any]:
     keep_freed_memory()  # as the engine does
+    has_bf16 = cpu_has_bf16()
+    types = [("", 64, torch.float32)]
+    if has_bf16:  # others emulate it, which takes hours
+        types.append((", bf16 by Winograd", 192, torch.bfloat16))
     comparisons = {}
     for channels, filters in CHANNELS:
-        for side, (name, number, dtype) in product(SIDES, TYPES):
+        for side, (name, number, dtype) in product(SIDES, types):
             inputs = drawn(2 if options.quick else number, channels, filters, side, dtype)
             bias = torch.randn(filters, dtype=dtype, requires_grad=True)
             case = f"{channels} to {filters} channels, {side} × {side}{name}"
             comparisons[case] = against_direct(
                 "Winograd", winograd_conv2d, (*inputs, bias), options
             )
-    for channels, filters in SMALL_CHANNELS:
+    for channels, filters in SMALL_CHANNELS if has_bf16 else ():
         for side in SMALL_SIDES:
             inputs = drawn(2 if options.quick else 192, channels, filters, side, torch.bfloat16)
             case = f"{channels} to {filters} channels, {side} × {side}, bf16"
@@ -46,6 +50,7 @@ def measure(options: Options) -> dict[str, Any]:
             f"(here {capability}), in bf16 where it has AVX512-BF16, from {FEWEST_TILES} tiles of "
             f"4 × 4 pixels a thread and {LEAST_WORK} multiplications a transformed value on; "
             f"there one product makes the weights' gradient in maps of at most {MOST_PIXELS} pixels"
+            + ("" if has_bf16 else "; bf16 is left out, for this CPU only emulates it")
         ],
     }
 
