@@ -54,7 +54,10 @@ def order_gradient(maps: Tensor) -> None:
 
 @contextlib.contextmanager
 def use_threads(count: int) -> Iterator[None]:
-    """Let torch compute with so many threads in this block, also on threads that begin in it."""
+    """Let torch compute with so many threads in this block, also on threads that begin in it.
+
+    These take the number with their first operation that torch could split.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -79,7 +82,10 @@ def on_threads(work: Callable[[_Share], object], shares: Sequence[_Share]) -> No
     if len(shares) == 1:
         do(shares[0])
         return
-    with use_threads(1), ThreadPoolExecutor(len(shares) - 1) as executor:
+    # a new thread takes torch's number with its first large operation only: until then MKL would
+    # split small products, and their last digits would depend on which share a thread takes first
+    initializer = partial(torch.set_num_threads, 1)
+    with use_threads(1), ThreadPoolExecutor(len(shares) - 1, initializer=initializer) as executor:
         others = executor.map(do, shares[1:])
         do(shares[0])
         for _ in others:  # what one of them raised is raised here

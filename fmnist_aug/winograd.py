@@ -25,10 +25,10 @@ from fmnist_aug.computing import computed_type, has_vector_bf16, on_threads
 
 FEWEST_CHANNELS = 128
 """Of both sides of a convolution; with fewer the transformations cost more than they save."""
-FEWEST_TILES = 1500
-"""For each thread, in bf16; with fewer it costs too much to transform the kernels."""
+FEWEST_TILES = {torch.float32: 100, torch.bfloat16: 1500}
+"""For each thread; with fewer it costs too much to transform the kernels."""
 LEAST_WORK = 230
-"""Multiplications of the plain convolution for each value that is transformed, in bf16."""
+"""Multiplications of the plain convolution for each value that is transformed."""
 _BUFFER_VALUES = 1 << 20
 """In a thread's largest buffer: more don't stay in cache, with fewer the products are too small."""
 _PARTS_TOGETHER = 4
@@ -97,19 +97,23 @@ class WinogradConv2d(nn.Conv2d):
         so it is used on no others.
         """
         dtype = computed_type(images, self.weight)
-        if dtype is None or min(self.in_channels, self.out_channels) < FEWEST_CHANNELS:
+        if (
+            dtype not in FEWEST_TILES
+            or min(self.in_channels, self.out_channels) < FEWEST_CHANNELS
+            or not self._has_work(images, FEWEST_TILES[dtype])
+        ):
             return False
         if dtype == torch.bfloat16:
-            return self._has_work(images) and torch.is_grad_enabled() and has_vector_bf16()
-        return dtype == torch.float32 and torch.backends.cpu.get_cpu_capability() == "AVX2"
+            return torch.is_grad_enabled() and has_vector_bf16()
+        return torch.backends.cpu.get_cpu_capability() == "AVX2"
 
-    def _has_work(self, images: Tensor) -> bool:
+    def _has_work(self, images: Tensor, fewest_tiles: int) -> bool:
         number, _, height, width = images.shape
         tiles = _tiles(height) * _tiles(width)
         multiplications = 9 * height * width * self.in_channels * self.out_channels
         transformed = 36 * tiles * (self.in_channels + self.out_channels)
         return (
-            number * tiles >= FEWEST_TILES * torch.get_num_threads()
+            number * tiles >= fewest_tiles * torch.get_num_threads()
             and multiplications >= LEAST_WORK * transformed
         )
 

@@ -151,8 +151,10 @@ def test_the_transformations_are_exact_in_bf16():
 
 
 @pytest.fixture
-def avx2(monkeypatch):
-    """A CPU on which it pays in fp32, whatever this one is."""
+def avx2(monkeypatch, set_threads):
+    """A CPU on which it pays in fp32, whatever this one is, and for how few images ever."""
+    monkeypatch.setitem(winograd.FEWEST_TILES, torch.float32, 1)
+    set_threads(2)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
 
@@ -160,7 +162,7 @@ def avx2(monkeypatch):
 @pytest.fixture
 def avx512_bf16(monkeypatch, set_threads):
     """A CPU on which it pays in bf16, whatever this one is, and for how few images ever."""
-    monkeypatch.setattr(winograd, "FEWEST_TILES", 1)
+    monkeypatch.setitem(winograd.FEWEST_TILES, torch.bfloat16, 1)
     set_threads(2)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
@@ -188,6 +190,20 @@ def test_the_original_network_learns_the_same_with_it(avx2, monkeypatch):
         assert (one.double() - exact).norm() <= 1e-3 * exact.norm()
 
 
+def with_work_enough(
+    layer: WinogradConv2d, images: Tensor, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It pays for enough tiles, of enough work each; images are (2, channels, 8, 8)."""
+    monkeypatch.setitem(winograd.FEWEST_TILES, dtype, 5)
+    assert not layer.pays(images)  # 4 tiles each, on 2 threads
+    assert layer.pays(images.repeat(2, 1, 1, 1)[:3])
+    # tiles of 4 × 4 pixels fill 14 × 14 pixels less well
+    images = images.repeat(4, 1, 1, 1)
+    assert not layer.pays(F.pad(images, (0, 6, 0, 6)))
+    wider = WinogradConv2d(FEWEST_CHANNELS, 2 * FEWEST_CHANNELS)
+    assert wider.pays(F.pad(images, (0, 6, 0, 6)))
+
+
 def test_it_is_used_where_it_was_measured_to_pay(avx2, monkeypatch):
     images = torch.zeros(1, FEWEST_CHANNELS, 8, 8)
     layer = WinogradConv2d(FEWEST_CHANNELS, FEWEST_CHANNELS)
@@ -202,6 +218,7 @@ def test_it_is_used_where_it_was_measured_to_pay(avx2, monkeypatch):
         assert layer(images).dtype == torch.bfloat16
     with torch.no_grad():
         assert layer.pays(images)
+    with_work_enough(layer, images.repeat(2, 1, 1, 1), torch.float32, monkeypatch)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     assert not layer.pays(images)
 
@@ -224,14 +241,7 @@ def test_in_bf16_it_is_used_for_training_only(avx512_bf16, monkeypatch):
         with torch.no_grad():
             assert not layer.pays(images)
             assert error(layer(images), exact) < 0.005
-        monkeypatch.setattr(winograd, "FEWEST_TILES", 5)
-        assert not layer.pays(images)  # 4 tiles each, on 2 threads
-        assert layer.pays(images.repeat(2, 1, 1, 1)[:3])
-        # tiles of 4 × 4 pixels fill 14 × 14 pixels less well
-        images = images.repeat(4, 1, 1, 1)
-        assert not layer.pays(F.pad(images, (0, 6, 0, 6)))
-        wider = WinogradConv2d(FEWEST_CHANNELS, 2 * FEWEST_CHANNELS)
-        assert wider.pays(F.pad(images, (0, 6, 0, 6)))
+        with_work_enough(layer, images, torch.bfloat16, monkeypatch)
     with torch.autocast("cpu", torch.float16):
         assert not layer.pays(images)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": 1, "amx_bf16": 1})

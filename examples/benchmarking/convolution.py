@@ -17,20 +17,23 @@ from fmnist_aug.winograd import FEWEST_CHANNELS, FEWEST_TILES, LEAST_WORK, winog
 
 CHANNELS = ((32, 32), (64, 64), (96, 96), (128, 128), (128, 256))
 SIDES = (28, 14, 7)
+BATCH_SIZE = 192
+"""That of the presets for CPUs."""
 SMALL_CHANNELS = ((16, 16), (48, 48), (48, 96), (96, 96), (192, 192))
 SMALL_SIDES = (7, 5, 3, 2, 1)
 
 
 def measure(options: Options) -> dict[str, Any]:
     keep_freed_memory()  # as the engine does
+    number = 2 if options.quick else BATCH_SIZE
     has_bf16 = cpu_has_bf16()
-    types = [("", 64, torch.float32)]
+    types = [("", torch.float32)]
     if has_bf16:  # others emulate it, which takes hours
-        types.append((", bf16 by Winograd", 192, torch.bfloat16))
+        types.append((", bf16 by Winograd", torch.bfloat16))
     comparisons = {}
     for channels, filters in CHANNELS:
-        for side, (name, number, dtype) in product(SIDES, types):
-            inputs = drawn(2 if options.quick else number, channels, filters, side, dtype)
+        for side, (name, dtype) in product(SIDES, types):
+            inputs = drawn(number, channels, filters, side, dtype)
             bias = torch.randn(filters, dtype=dtype, requires_grad=True)
             case = f"{channels} to {filters} channels, {side} × {side}{name}"
             comparisons[case] = against_direct(
@@ -38,17 +41,18 @@ def measure(options: Options) -> dict[str, Any]:
             )
     for channels, filters in SMALL_CHANNELS if has_bf16 else ():
         for side in SMALL_SIDES:
-            inputs = drawn(2 if options.quick else 192, channels, filters, side, torch.bfloat16)
+            inputs = drawn(number, channels, filters, side, torch.bfloat16)
             case = f"{channels} to {filters} channels, {side} × {side}, bf16"
             comparisons[case] = against_direct("one product", small_map_conv2d, inputs, options)
     capability = torch.backends.cpu.get_cpu_capability()
     return {
         "comparisons": comparisons,
         "notes": [
-            "forward and backward, channels-last, fp32 if nothing is said; Winograd is used from "
-            f"{FEWEST_CHANNELS} channels on, in fp32 where the CPU's widest instructions are AVX2 "
-            f"(here {capability}), in bf16 where it has AVX512-BF16, from {FEWEST_TILES} tiles of "
-            f"4 × 4 pixels a thread and {LEAST_WORK} multiplications a transformed value on; "
+            f"forward and backward, batches of {number}, channels-last, fp32 if nothing is said; "
+            f"Winograd is used from {FEWEST_CHANNELS} channels and {LEAST_WORK} multiplications a "
+            f"transformed value on; in fp32 where the CPU's widest instructions are AVX2 (here "
+            f"{capability}), from {FEWEST_TILES[torch.float32]} tiles of 4 × 4 pixels a thread on; "
+            f"in bf16 where it has AVX512-BF16, from {FEWEST_TILES[torch.bfloat16]} tiles on; "
             f"there one product makes the weights' gradient in maps of at most {MOST_PIXELS} pixels"
             + ("" if has_bf16 else "; bf16 is left out, for this CPU only emulates it")
         ],
