@@ -11,14 +11,14 @@ from torch import Tensor
 
 from benchmarking.timing import Options, compared, in_turns
 from fmnist_aug.small_maps import MOST_PIXELS, small_map_conv2d
+from fmnist_aug.training import PRESETS
 from fmnist_aug.training.hardware import cpu_has_bf16
 from fmnist_aug.training.memory import keep_freed_memory
 from fmnist_aug.winograd import FEWEST_CHANNELS, FEWEST_TILES, LEAST_WORK, winograd_conv2d
 
 CHANNELS = ((32, 32), (64, 64), (96, 96), (128, 128), (128, 256))
 SIDES = (28, 14, 7)
-BATCH_SIZE = 192
-"""That of the presets for CPUs."""
+BATCH_SIZE = PRESETS["original"].settings.batch_size
 SMALL_CHANNELS = ((16, 16), (48, 48), (48, 96), (96, 96), (192, 192))
 SMALL_SIDES = (7, 5, 3, 2, 1)
 
