@@ -165,6 +165,22 @@ def test_chosen_images_are_mirrored_alike_on_the_cpu_and_on_a_device(garments, d
     assert torch.equal(images, before)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("chosen", [[], [0], [1, 4], [0, 1, 2, 3, 4]])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 28, 28), (3, 9, 11), (1, 8, 7), (2, 4, 2)])
+def test_images_of_any_shape_are_mirrored_wherever_they_lie_in_memory(shape, chosen, dtype):
+    size = 5 * int(np.prod(shape))
+    values = torch.randint(0, 256, (size + 3,), generator=torch.Generator().manual_seed(0))
+    images = values.to(dtype)[3:].view(5, *shape)  # begins between two words
+    is_chosen = np.isin(np.arange(5), chosen)
+    expected = images.clone()
+    expected[chosen] = images[chosen].flip(3)
+    before = images.clone()
+    assert torch.equal(batched._mirror(images, is_chosen, inplace=False), expected)
+    assert torch.equal(images, before)
+    assert torch.equal(batched._mirror(images, is_chosen, inplace=True), expected)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_normalised_channels_have_mean_0_and_deviation_1(garments, channels):
     images = torch.cat([as_batch(garments) * share for share in (1, 0.5, 0.25)[:channels]], 1)

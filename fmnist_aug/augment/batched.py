@@ -111,7 +111,16 @@ def _mirror(images: Tensor, chosen: NDArray[np.bool_] | Tensor, inplace: bool) -
     mirrored = images.numpy()
     if not inplace:
         mirrored = mirrored.copy()
-    mirrored[chosen] = torch.from_numpy(mirrored[chosen]).flip(3).numpy()
+    places = chosen.nonzero()[0]
+    flat = mirrored.reshape(len(mirrored), -1)
+    if flat.dtype != np.uint8 or flat.shape[1] % 8:
+        mirrored[places] = torch.from_numpy(mirrored.take(places, 0)).flip(3).numpy()
+    else:
+        # all bytes of an image in reverse, by eight, then its rows, an item each, again in reverse:
+        # faster than to reverse the bytes of each row
+        reverse = flat.view(np.uint64).take(places, 0)[:, ::-1].byteswap().view(np.uint8)
+        row = f"V{images.shape[3]}"
+        flat.view(row)[places] = reverse.view(row)[:, ::-1]
     return torch.from_numpy(mirrored)
 
 
