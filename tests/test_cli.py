@@ -197,6 +197,7 @@ def test_data_commands(tmp_path):
         (("compare", "--dataset", "fashion"), 2, "fashion-mnist"),
         (("compare", "--epochs", "-1"), 2, "epochs"),
         (("train", "--epochs", "inf"), 2, "epochs"),
+        (("compare", "--epochs", "1e300"), 2, "at most 100000, not 1e+300"),
         (("train", "--seed", "99999999999999999999"), 2, "seeds must lie in 0"),
         (("compare", "--seed", "4294967294"), 2, "seeds must lie in 0"),
         (("compare", "--device", "cuda"), 2, "cuda"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from fmnist_aug.augment.policies import get_policy
 from fmnist_aug.errors import UsageError
 from fmnist_aug.training.hardware import Hardware
+
+MAX_EPOCHS = 100_000
+"""More would not end: a mistake in the number, not a wish."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,10 @@ class TrainSettings:
     test_time_shift: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.epochs < math.inf:
-            raise UsageError(f"epochs must be a number more than 0, not {self.epochs}")
+        if not 0 < self.epochs <= MAX_EPOCHS:
+            raise UsageError(
+                f"epochs must be more than 0 and at most {MAX_EPOCHS}, not {self.epochs:g}"
+            )
         if self.batch_size < 2:
             raise UsageError(f"the batch size must be at least 2, not {self.batch_size}")
         if not 0 <= self.progressive_resizing < 1:
