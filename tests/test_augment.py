@@ -167,11 +167,14 @@ def test_chosen_images_are_mirrored_alike_on_the_cpu_and_on_a_device(garments, d
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 @pytest.mark.parametrize("chosen", [[], [0], [1, 4], [0, 1, 2, 3, 4]])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 28, 28), (3, 9, 11), (1, 8, 7), (2, 4, 2)])
-def test_images_of_any_shape_are_mirrored_wherever_they_lie_in_memory(shape, chosen, dtype):
+def test_images_of_any_shape_are_mirrored_wherever_they_lie_in_memory(shape, layout, chosen, dtype):
     size = 5 * int(np.prod(shape))
     values = torch.randint(0, 256, (size + 3,), generator=torch.Generator().manual_seed(0))
     images = values.to(dtype)[3:].view(5, *shape)  # begins between two words
+    if layout == torch.channels_last:
+        images = images.contiguous(memory_format=layout)
     is_chosen = np.isin(np.arange(5), chosen)
     expected = images.clone()
     expected[chosen] = images[chosen].flip(3)

@@ -112,15 +112,15 @@ def _mirror(images: Tensor, chosen: NDArray[np.bool_] | Tensor, inplace: bool) -
     if not inplace:
         mirrored = mirrored.copy()
     places = chosen.nonzero()[0]
-    flat = mirrored.reshape(len(mirrored), -1)
-    if flat.dtype != np.uint8 or flat.shape[1] % 8:
-        mirrored[places] = torch.from_numpy(mirrored.take(places, 0)).flip(3).numpy()
-    else:
-        # all bytes of an image in reverse, by eight, then its rows, an item each, again in reverse:
-        # faster than to reverse the bytes of each row
+    # by eight bytes: an image's size must be a multiple, and its pixels must lie in order
+    if mirrored.dtype == np.uint8 and mirrored[0].size % 8 == 0 and mirrored.flags.c_contiguous:
+        # all of an image's bytes in reverse, then its rows, an item each, in reverse again: faster
+        # than to reverse the bytes of each row
+        flat, row = mirrored.reshape(len(mirrored), -1), f"V{mirrored.shape[3]}"
         reverse = flat.view(np.uint64).take(places, 0)[:, ::-1].byteswap().view(np.uint8)
-        row = f"V{images.shape[3]}"
         flat.view(row)[places] = reverse.view(row)[:, ::-1]
+    else:
+        mirrored[places] = torch.from_numpy(mirrored.take(places, 0)).flip(3).numpy()
     return torch.from_numpy(mirrored)
 
 
