@@ -35,6 +35,8 @@ def test_quick_sections_give_figures_and_ratios_with_their_spread(tmp_path):
     assert {"torch", "device_name", "threads", "commit"} <= results["environment"].keys()
     training = results["training"]["comparisons"]
     assert [name.split(",")[0] for name in training] == ["baseline-cnn", "fast-cnn"]
+    for comparison in training.values():
+        assert "engine : multiplications alone" in comparison["ratios"]
     convolution = results["convolution"]["comparisons"]
     assert "128 to 256 channels, 14 × 14" in convolution
     augmentation = results["augmentation"]["comparisons"]

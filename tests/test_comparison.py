@@ -19,6 +19,8 @@ from fmnist_aug.comparison.config import resolve_config
 from fmnist_aug.comparison.folder import ComparisonFolder
 from fmnist_aug.comparison.rebuild import rebuild_report
 from fmnist_aug.errors import DataError, RunFolderError, UsageError
+from fmnist_aug.files import read_sealed, write_sealed
+from fmnist_aug.report.summary import headline
 from fmnist_aug.training import Hardware, Measured
 
 QUICK = {"preset": "smoke", "epochs": 0.3, "device": "cpu", "precision": "fp32"}
@@ -159,6 +161,34 @@ def test_a_path_is_the_same_data_set_however_it_is_spelt(small, finished, tmp_pa
     assert again.results == finished.results
     ComparisonFolder(tmp_path).claim({"dataset": "bin/"}, resume=True)  # as it was written before
     ComparisonFolder(tmp_path).claim({"dataset": "bin"}, resume=True)
+
+
+def test_runs_that_were_not_all_made_alike_are_told_apart(finished, small, tmp_path):
+    assert finished.results["environment"]["differing"] == {}
+    folder = ComparisonFolder(tmp_path / "copy")
+    shutil.copytree(finished.folder, folder.path)
+    record = read_sealed(folder.record("uniform", 1))
+    assert {"torch", "threads", "commit", "device_name"} <= record["environment"].keys()
+    write_sealed(
+        folder.record("uniform", 1),
+        {**record, "environment": {**record["environment"], "torch": "2.0.0"}},
+    )
+    folder.results.unlink()
+    again = compare(small, out=folder.path, runs=2, pairs="0:6", **QUICK)
+    ours = record["environment"]["torch"]
+    assert again.results["environment"]["differing"] == {"torch": [ours, "2.0.0"]}
+    assert without_times(again.results) == without_times(finished.results)
+    warning = f"torch ({ours} and 2.0.0)"
+    assert warning in headline(again.results)
+    page = (folder.path / "report.html").read_text()
+    assert page.count(warning) == 2
+    # as an earlier version kept it, of which nothing is known
+    del record["environment"]
+    write_sealed(folder.record("uniform", 1), record)
+    folder.results.unlink()
+    unknown = compare(small, out=folder.path, runs=2, pairs="0:6", **QUICK)
+    assert unknown.results["environment"]["differing"]["torch"] == [ours, None]
+    assert f"torch ({ours} and not known)" in headline(unknown.results)
 
 
 @pytest.mark.fault(10)

@@ -5,15 +5,19 @@ import time
 from typing import Any
 
 import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarking.plain_loop import make_model, torchvision_images, train_plainly
 from benchmarking.timing import Options, compared, in_turns
-from fmnist_aug import load_dataset
+from fmnist_aug import create_model, load_dataset
 from fmnist_aug.augment import get_policy
 from fmnist_aug.training import PRESETS, TrainSettings, choose_hardware, train_model
 
 POLICY = "flip"
 STEPS = {"baseline-cnn": 12, "fast-cnn": 60}
+SIDE = 2048
+PRODUCTS = 8
 
 
 def measure(options: Options) -> dict[str, Any]:
@@ -25,6 +29,9 @@ def measure(options: Options) -> dict[str, Any]:
                     {
                         "engine": lambda settings=settings: engine(settings, options),
                         "plain loop": lambda settings=settings: plain(settings, options),
+                        "multiplications alone": lambda settings=settings: multiplications(
+                            settings.model, options
+                        ),
                     },
                     options.repeats,
                 ),
@@ -36,7 +43,10 @@ def measure(options: Options) -> dict[str, Any]:
         "notes": [
             f"engine: {choose_hardware().precision}, channels-last, augmented in batches; plain "
             "loop: fp32, contiguous, albumentations in a DataLoader with 2 workers, Adam; both on "
-            f"{options.threads} threads, the first batches not counted"
+            f"{options.threads} threads, the first batches not counted",
+            "multiplications alone: if nothing took time but those of the layers and their "
+            f"gradients, as fast as a product of matrices of {SIDE} × {SIDE} in the engine's "
+            "precision; to be faster takes fewer, as baseline-cnn has by Winograd's algorithm",
         ],
     }
 
@@ -71,3 +81,21 @@ def plain(settings: TrainSettings, options: Options) -> float:
 
     train_plainly(make_model(settings.model), data, batch_size=batch, on_batch=on_batch)
     return steps * batch / (ended - began)
+
+
+def multiplications(model: str, options: Options) -> float:
+    hardware = choose_hardware()
+    side = 64 if options.quick else SIDE
+    matrix = torch.randn(
+        side, side, device=hardware.device, dtype=hardware.autocast_dtype or torch.float32
+    )
+    matrix @ matrix  # the first one plans
+    started = time.perf_counter()
+    for _ in range(PRODUCTS):
+        product = matrix @ matrix
+    product[0, 0].item()  # waits for a GPU
+    seconds = time.perf_counter() - started
+    with FlopCounterMode(display=False) as counter:
+        # so few images that all convolutions are plain
+        create_model(model)(torch.zeros(2, 1, 28, 28)).sum().backward()
+    return PRODUCTS * 2 * side**3 / seconds / (counter.get_total_flops() / 2)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fmnist_aug.comparison.arms import base_augmentation
 from fmnist_aug.comparison.cluster import Cluster
 from fmnist_aug.comparison.config import ComparisonConfig
-from fmnist_aug.comparison.environment import describe_environment
+from fmnist_aug.comparison.environment import OF_RUN, describe_environment, differing
 from fmnist_aug.comparison.folder import ComparisonFolder
 from fmnist_aug.comparison.jobs import OnRun, Schedule, make_schedule, train_runs
 from fmnist_aug.comparison.probe import Probe, make_plan, run_probe
@@ -78,6 +78,8 @@ class ComparisonProgress:
 
 
 OnProgress = Callable[[ComparisonProgress], None]
+_OF_ALL = ("parameters", "environment")
+"""Of a run's record, what the results say once, for all runs."""
 
 
 class Comparing:
@@ -192,13 +194,14 @@ class Comparing:
                 finished(run, kept)
         missing = [run for run in runs if run not in figures]
         path = self.folder.path.resolve()
+        environment = {name: self.environment[name] for name in OF_RUN}
         train: Callable[..., Any]
         done: Callable[[Run, Any], None]
         if self.cluster is None:
-            inputs = RunInputs(self.config, self.base, plan, path)
+            inputs = RunInputs(self.config, self.base, plan, path, environment)
             train, done = functools.partial(train_and_keep, inputs), finished
         else:  # the workers may not have this folder
-            inputs = RunInputs(self.config, self.base, plan, None)
+            inputs = RunInputs(self.config, self.base, plan, None, environment)
             train, done = functools.partial(train_run, inputs), received
         self._train(
             train,
@@ -252,7 +255,7 @@ class Comparing:
             "test_images": len(self.test),
             "base_augmentation": self.base.name,
             "runs": [
-                {key: value for key, value in run.items() if key != "parameters"} for run in runs
+                {key: value for key, value in run.items() if key not in _OF_ALL} for run in runs
             ],
             "arms": {
                 arm: arm_figures([run for run in runs if run["arm"] == arm]) for arm in config.arms
@@ -267,6 +270,7 @@ class Comparing:
             "environment": {
                 **self.environment,
                 "probe_seconds": probe["seconds"],
+                "differing": differing(run.get("environment") for run in runs),
             },
         }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import torch
 from fmnist_aug.training import Hardware
 
 PACKAGES = ("fmnist-aug", "torch", "numpy", "albumentations", "scikit-learn")
+OF_RUN = ("python", *(name.replace("-", "_") for name in PACKAGES), "threads", "commit")
+"""What a run's figures depend on besides configuration, seed and processor."""
 
 
 def describe_environment(hardware: Hardware, command: str | None = None) -> dict[str, Any]:
@@ -30,6 +33,18 @@ def describe_environment(hardware: Hardware, command: str | None = None) -> dict
         "commit": _commit(),
         "command": command,
     }
+
+
+def differing(environments: Iterable[dict[str, Any] | None]) -> dict[str, list[Any]]:
+    """In what the environments of runs differ: name → the values, each once, in order.
+
+    Args:
+        environments: plain values by name; None of a run that was kept without any.
+    """
+    known = [environment or {} for environment in environments]
+    names = {name: None for environment in known for name in environment}
+    values = {name: list({environment.get(name): None for environment in known}) for name in names}
+    return {name: found for name, found in values.items() if len(found) > 1}
 
 
 def _version(package: str) -> str | None:

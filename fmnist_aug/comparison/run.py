@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fmnist_aug.augment.policies import Policy
 from fmnist_aug.comparison.arms import arm_treatment
 from fmnist_aug.comparison.config import ComparisonConfig
+from fmnist_aug.comparison.environment import device_name
 from fmnist_aug.comparison.folder import ComparisonFolder
 from fmnist_aug.comparison.results import run_figures
 from fmnist_aug.data import ImageDataset
@@ -44,12 +45,15 @@ class RunInputs:
         base: the data set's base augmentation.
         plan: the comparison's plan.
         path: the comparison's folder; None on a machine that may not have it.
+        environment: what `OF_RUN` names, as it was when the comparison started: a checkout may
+            move on meanwhile.
     """
 
     config: ComparisonConfig
     base: Policy
     plan: ConfusionPlan
     path: Path | None
+    environment: Mapping[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +109,10 @@ def train_run(
         curve=trained.curve,
     )
     figures["parameters"] = count_parameters(classifier.model)
+    figures["environment"] = {
+        **inputs.environment,
+        "device_name": device_name(trained.hardware.device),
+    }
     if trained.refreshed:
         names = test.class_names
         figures["refreshed"] = [

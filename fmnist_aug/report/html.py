@@ -258,6 +258,8 @@ def _environment(results: summary.Results) -> list[tuple[str, str]]:
                 f"{percent(probe['accuracy'])} % of them right",
             )
         )
+    if differences := summary.differing(results):
+        rows.append(("not the same for all runs", "; ".join(differences)))
     return rows
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -170,6 +170,16 @@ def focus_sentence(results: Results) -> str:
     return f"The total mislabels from {focus_names(results)} average around {counts}."
 
 
+def differing(results: Results) -> list[str]:
+    """In what the environments of the runs differ, such as "torch (2.10.0 and 2.11.0)"."""
+    found = results["environment"].get("differing") or {}
+    return [
+        f"{clean(name).replace('_', ' ')} "
+        f"({' and '.join('not known' if value is None else clean(value) for value in values)})"
+        for name, values in found.items()
+    ]
+
+
 def headline(results: Results) -> str:
     """Whether targeted augmentation helped, honestly, in one to four sentences."""
     return answer(results).sentence
@@ -181,6 +191,15 @@ def answer(results: Results) -> Answer:
     Only the contrast with `uniform`, which augments as much but not as aimed, can show that
     *targeting* helped; the one with `baseline` also holds the effect of augmenting at all.
     """
+    found = _answer(results)
+    differences = differing(results)
+    if not differences:
+        return found
+    warning = f"The runs were not all made alike, which may show here: {'; '.join(differences)}."
+    return replace(found, sentence=f"{found.sentence} {warning}")
+
+
+def _answer(results: Results) -> Answer:
     found = {(contrast.a, contrast.b): contrast for contrast in contrasts(results)}
     uniform = found.get(("targeted", "uniform"))
     baseline = found.get(("targeted", "baseline"))
