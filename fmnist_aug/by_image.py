@@ -48,7 +48,7 @@ def target_images(
         wrong_from: between 0.5 and 1; above 1 leaves no image out.
 
     Raises:
-        DataError: the shapes don't fit, or a probability is not finite.
+        DataError: the shapes don't fit, a value is no probability, or there is no such label.
 
     >>> from fmnist_aug.confusion import ConfusionReport
     >>> report = ConfusionReport.from_predictions([0, 0, 1, 1], [0, 1, 1, 1])
@@ -65,6 +65,13 @@ def target_images(
         )
     if not np.isfinite(probabilities).all():
         raise DataError("probabilities must be finite")
+    if not ((probabilities >= 0) & (probabilities <= 1 + 1e-6)).all():
+        raise DataError("probabilities must lie between 0 and 1; of logits take the softmax first")
+    if len(labels) and not 0 <= labels.min() <= labels.max() < len(plan.class_names):
+        raise DataError(
+            f"labels go from {labels.min()} to {labels.max()}, but the plan's "
+            f"{len(plan.class_names)} classes are numbered from 0"
+        )
     confused = np.zeros(len(labels))
     aimed = np.zeros(len(labels), bool)
     for pair in plan.pairs:

@@ -180,7 +180,7 @@ class Classifier:
         logits = logits_of(inputs)
         if mirrors:
             logits = (logits + logits_of(inputs.flip(3))) / 2
-        if "shift" not in self.header.views:
+        if "shift" not in self.header.views or logits.shape[1] < 2:
             return logits
         first, second = logits.softmax(dim=1).topk(2).values.unbind(dim=1)
         weight = _SHIFTED * (2 - 2 * (first - second) / _SURE).clamp(0, 1)

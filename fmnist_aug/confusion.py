@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -69,6 +69,10 @@ class ConfusionReport:
         for count in (count for row in self.counts for count in row):
             if not isinstance(count, int | np.integer) or not 0 <= count <= MAX_COUNT:
                 raise DataError(f"counts must be whole numbers from 0 to {MAX_COUNT}: {count!r}")
+        # lists and arrays, such as scikit-learn's confusion matrix, make the same report
+        counts = tuple(tuple(int(count) for count in row) for row in self.counts)
+        object.__setattr__(self, "counts", counts)
+        object.__setattr__(self, "class_names", tuple(self.class_names))
 
     @classmethod
     def from_predictions(
@@ -96,7 +100,9 @@ class ConfusionReport:
         >>> report.counts
         ((1, 1), (0, 2))
         """
-        true, predicted = _as_array(y_true), _as_array(y_pred)
+        true, predicted = _as_array(y_true, "y_true"), _as_array(y_pred, "y_pred")
+        if class_names is not None:
+            class_names = list(class_names)  # may be an array, such as a classifier's classes_
         if predicted.ndim == 2:
             if class_names is None:
                 class_names = [str(label) for label in range(predicted.shape[1])]
@@ -178,21 +184,39 @@ class ConfusionReport:
         )
 
     def pair(self, first: int, second: int) -> ConfusedPair:
-        """The confusions between two classes, in either order of naming."""
-        first, second = min(first, second), max(first, second)
+        """The confusions between two classes, in either order of naming.
+
+        Raises:
+            UsageError: no such class, or twice the same.
+        """
+        size = len(self.class_names)
+        if not (0 <= first < size and 0 <= second < size) or first == second:
+            raise UsageError(
+                f"a pair is of two of the {size} classes 0 … {size - 1}, not {first} and {second}"
+            )
+        return self._pairs([(min(first, second), max(first, second))])[0]
+
+    def _pairs(self, places: Iterable[tuple[int, int]]) -> list[ConfusedPair]:
+        # made once for all: with many classes that is what takes time
         matrix, support = self.matrix, self.support
-        forth, back = int(matrix[first, second]), int(matrix[second, first])
-        images = int(support[first] + support[second])
-        return ConfusedPair(
-            first,
-            second,
-            forth,
-            back,
-            rate=(forth + back) / images if images else 0.0,
-            ci95=wilson_interval(forth + back, images),
-            share=(forth + back) / self.errors if self.errors else 0.0,
-            share_ci95=wilson_interval(forth + back, self.errors),
-        )
+        errors = int(matrix.sum() - np.trace(matrix))
+        pairs = []
+        for first, second in places:
+            forth, back = int(matrix[first, second]), int(matrix[second, first])
+            images = int(support[first] + support[second])
+            pairs.append(
+                ConfusedPair(
+                    first,
+                    second,
+                    forth,
+                    back,
+                    rate=(forth + back) / images if images else 0.0,
+                    ci95=wilson_interval(forth + back, images),
+                    share=(forth + back) / errors if errors else 0.0,
+                    share_ci95=wilson_interval(forth + back, errors),
+                )
+            )
+        return pairs
 
     def __str__(self) -> str:
         """Errors and most confused pairs in a sentence.
@@ -217,15 +241,10 @@ class ConfusionReport:
             k: how many pairs at the most; all by default.
         """
         matrix = self.matrix
-        size = len(self.class_names)
-        both = matrix + matrix.T
-        found = [
-            (-int(both[first, second]), first, second)
-            for first in range(size)
-            for second in range(first + 1, size)
-            if both[first, second]
-        ]
-        return [self.pair(first, second) for _, first, second in sorted(found)[:k]]
+        both = np.triu(matrix + matrix.T, 1)
+        firsts, seconds = both.nonzero()  # by class index
+        order = np.argsort(-both[firsts, seconds], kind="stable")[:k]
+        return self._pairs(zip(firsts[order].tolist(), seconds[order].tolist(), strict=True))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -273,9 +292,15 @@ def class_index(name: int | str, class_names: Sequence[str]) -> int:
     )
 
 
-def _as_array(values: ArrayLike) -> NDArray[Any]:
-    # torch lets no array be made of a tensor that wants gradients or lies on a GPU
-    array = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+def _as_array(values: Any, name: str) -> NDArray[Any]:
+    if hasattr(values, "detach"):
+        # torch lets no array be made of a tensor that wants gradients or lies on a GPU, nor of bf16
+        values = values.detach().cpu()
+        values = values.double() if values.is_floating_point() else values
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError) as error:  # such as batches of unlike lengths
+        raise DataError(f"{name} is no array of labels or scores: {error}") from error
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     # pandas hands out its strings as objects

@@ -153,7 +153,8 @@ class TargetedAugmentationClassifier(ClassifierMixin, BaseEstimator):  # type: i
             images: NDArray[Any] = np.asarray(check_array(X, allow_nd=True, dtype="numeric"))
             form = self._form or ()
             if images.shape[1:] not in (form, form[:2] if form[2:] == (1,) else form):
-                raise DataError(f"X must be images {self._form} as in training, not {images.shape}")
+                expected = f"images (N, {', '.join(map(str, form))})" if form else "flat rows"
+                raise DataError(f"X must be {expected} as in training, not {images.shape}")
         else:
             images = np.asarray(validate_data(self, X, reset=False, dtype="numeric"))
         logits = self.classifier_.predict_logits(self._as_images(images)).astype(np.float64)

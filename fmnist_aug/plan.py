@@ -81,6 +81,7 @@ class ConfusionPlan:
     refresh_every: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "extra_draws", tuple(map(float, self.extra_draws)))
         if len(self.extra_draws) != len(self.class_names):
             raise DataError(
                 f"a plan for {len(self.class_names)} classes needs as many extra_draws, not "
@@ -172,11 +173,12 @@ class ConfusionPlan:
     ) -> ConfusionPlan:
         """Turn confusions into a plan.
 
-        By itself it takes the pairs whose share of all errors is, with 95 % confidence, larger
-        than an equal spread of the errors over all pairs would give, at most ``max_pairs``. Each
+        By itself it takes the pairs whose share of all errors lies, with its 95 % interval, above
+        what an equal spread of the errors over all pairs would give, at most ``max_pairs``; and
+        none at all if chance could have spread the errors like this (at the 5 % level). Each
         class of a pair gets ``extra_per_image`` draws, scaled between 0.25 and 1 by its share of
         the confusions in these pairs; ``share_for_others`` of all those extras go to the other
-        classes on top.
+        classes on top, but no more an image than the most confused class gets.
 
         Args:
             report: confusions on images that were neither trained on nor are the test set.
@@ -398,5 +400,6 @@ def _extra_draws(
     others = [label for label in range(size) if label not in targeted]
     images = int(report.support[others].sum()) if others else 0
     if images:
-        draws[others] = share_for_others * float((draws * report.support).sum()) / images
+        even = share_for_others * float((draws * report.support).sum()) / images
+        draws[others] = min(even, float(draws.max()))  # they may have very few images
     return tuple(float(value) for value in draws)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import DistributedSampler, Sampler
 
+from fmnist_aug.checks import whole_number
 from fmnist_aug.errors import DataError, UsageError
 from fmnist_aug.labels import find_labels, kinds
 from fmnist_aug.plan import ConfusionPlan
@@ -58,7 +59,7 @@ class _Position:
         return {
             "seed": self.seed,
             "epoch": self.epoch,
-            "consumed": self._consumed if consumed is None else _whole(consumed, "consumed", 0),
+            "consumed": self._consumed if consumed is None else whole_number(consumed, "consumed"),
             "length": len(self),
         }
 
@@ -89,14 +90,14 @@ class _Position:
                 f"an epoch, this one has seed {self.seed} and {len(self)}; use the same data, "
                 "plan and seed"
             )
-        consumed = _whole(state["consumed"], "consumed", 0)
+        consumed = whole_number(state["consumed"], "consumed")
         if consumed > len(self):
             raise DataError(f"the state has used {consumed} of {len(self)} draws")
         self._start = self._consumed = consumed
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iteration; another one forgets a position in mid-epoch."""
-        epoch = _whole(epoch, "epoch", 0)
+        epoch = whole_number(epoch, "epoch")
         if epoch != self.epoch:
             self._start = self._consumed = 0
         self.epoch = epoch
@@ -118,12 +119,12 @@ class AugmentationSampler(_Position, Sampler[int]):
     """Draws every image once an epoch, and extra copies of the classes that a plan targets.
 
     The number of extra draws of a class with ``n`` images is ``round(w · n)``, where ``w`` is the
-    plan's ``extra_draws`` for that class; they are drawn without replacement until all images of
-    the class were drawn. Where the plan weighs single images, an image is drawn as often as its
-    weight says, rounded up or down by chance. Where the plan's extra draws start, grow or stop with
-    time, they lie in that part of an epoch. The order is a function of (seed, epoch) alone. Call
-    `set_epoch` before each epoch, as with torch's ``DistributedSampler``; otherwise each epoch
-    repeats the last.
+    plan's ``extra_draws`` for that class, but 0 if all labels are of one class; they are drawn
+    without replacement until all images of the class were drawn. Where the plan weighs single
+    images, an image is drawn as often as its weight says, rounded up or down by chance. Where the
+    plan's extra draws start, grow or stop with time, they lie in that part of an epoch. The order
+    is a function of (seed, epoch) alone. Call `set_epoch` before each epoch, as with torch's
+    ``DistributedSampler``; otherwise each epoch repeats the last.
 
     Yields `AugmentedIndex`, an ``int`` that works with any map-style data set and tells an
     `AugmentedDataset` which draw it is.
@@ -161,8 +162,10 @@ class AugmentationSampler(_Position, Sampler[int]):
         _check_outermost(labels)
         self.labels = find_labels(labels)
         self.plan = plan
-        self.seed = _whole(seed, "seed", 0)
-        self.num_samples = None if num_samples is None else _whole(num_samples, "num_samples", 1)
+        self.seed = whole_number(seed, "seed")
+        self.num_samples = (
+            None if num_samples is None else whole_number(num_samples, "num_samples", 1)
+        )
         self.epochs = epochs
         self.epoch = 0
         if plan.refresh_every:
@@ -236,7 +239,7 @@ class AugmentationSampler(_Position, Sampler[int]):
                 full = self.extras_per_class[label]
                 # w extra draws on top would be w / (1 + w) of all draws
                 share = full / (full + len(members))
-                chosen = generator.permutation(members)
+                chosen = _in_chance_order(members, self._weights, generator)
                 if self.plan.changes_with_time:
                     in_force = [self._share_at(epoch + moment) for moment in times[chosen]]
                     chosen = chosen[generator.random(len(chosen)) < in_force]
@@ -373,6 +376,18 @@ def _image_weights(plan: ConfusionPlan, images: int) -> NDArray[np.float64] | No
     return weights
 
 
+def _in_chance_order(
+    members: NDArray[np.int64], weights: NDArray[np.float64] | None, generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """The images, those of larger weight rather first; without those that weigh nothing."""
+    if weights is None:
+        return generator.permutation(members)
+    members = members[weights[members] > 0]
+    # the order of drawing without replacement (Efraimidis and Spirakis, IPL 97, 2006)
+    waits = generator.exponential(size=len(members)) / weights[members]
+    return np.asarray(members[waits.argsort(kind="stable")])
+
+
 def _spread(
     total: int, weights: NDArray[np.float64], generator: np.random.Generator
 ) -> NDArray[np.int64]:
@@ -389,13 +404,3 @@ def _spread(
     times = np.empty_like(marks)
     times[order] = np.diff(marks, prepend=0)
     return np.asarray(times)
-
-
-def _whole(value: int, name: str, least: int) -> int:
-    try:
-        whole = int(value)
-    except (TypeError, ValueError, OverflowError):  # no number, not a number, infinity
-        whole = least - 1
-    if whole < least or whole != value:
-        raise UsageError(f"{name} must be a whole number of at least {least}, not {value!r}")
-    return whole

@@ -39,7 +39,10 @@ class Contrast:
 
     @property
     def minimum_detectable_difference(self) -> float | None:
-        """The true difference that would be found with 80 % probability; None for one run."""
+        """The true difference that would be found with 80 % probability; None for one run.
+
+        With few degrees of freedom it is found a little less often: with 2 in 77 %.
+        """
         return self.detectable(LEVEL)
 
     def interval(self, level: float) -> tuple[float, float]:

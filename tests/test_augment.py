@@ -533,3 +533,37 @@ def test_sharpening_keeps_flat_areas_and_raises_edges():
     assert (sharp[..., :3] == 100).all()
     assert sharp[0, 0, 4, 5] > 150
     assert sharp[0, 0, 4, 4] < 100
+
+
+def test_numbers_of_numpys_are_numbers():
+    images, indices = torch.zeros(3, 1, 8, 8, dtype=torch.uint8), torch.arange(3)
+    images[..., 1] = 200
+    for name in ("flip", "geometric", "erasing"):
+        plain = augment_batch(images, get_policy(name), indices, seed=3, epochs=4, copies=1)
+        numbers = {"seed": np.int64(3), "epochs": np.int32(4), "copies": np.int64(1)}
+        assert torch.equal(plain, augment_batch(images, get_policy(name), indices, **numbers))
+    data = [(np.arange(64, dtype=np.uint8).reshape(8, 8, 1), 0)]
+    ours, theirs = (
+        AugmentedDataset(data, "geometric", seed=seed)[AugmentedIndex(0, 1, 1)][0]
+        for seed in (3, np.int64(3))
+    )
+    assert torch.equal(ours, theirs)
+    for seed in (1.5, None, -1, "1"):
+        with pytest.raises(UsageError, match="seed must be a whole number"):
+            AugmentedDataset(data, "geometric", seed=seed)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int64])
+def test_batches_of_other_types_are_refused(dtype):
+    images = torch.zeros(2, 1, 8, 8, dtype=dtype)
+    with pytest.raises(DataError, match=f"must be uint8 or float32, values 0–255, not {dtype}"):
+        augment_batch(images, get_policy("erasing"), torch.arange(2))
+
+
+@pytest.mark.parametrize("name", list(POLICIES))
+def test_without_strength_a_policy_does_nothing(name):
+    images = torch.full((64, 1, 8, 8), 255, dtype=torch.uint8)
+    images[..., 0] = 7
+    changed = augment_batch(images, get_policy(name).scaled(0), torch.arange(64))
+    assert torch.equal(changed, images)
+    assert get_policy(name).scaled(0).mix is None

@@ -66,6 +66,11 @@ def test_probabilities_that_do_not_fit_are_refused(case):
         target_images(plan, labels, probabilities[:, :2])
     with pytest.raises(DataError, match="finite"):
         target_images(plan, labels, np.full_like(probabilities, np.nan))
+    with pytest.raises(DataError, match="take the softmax first"):
+        target_images(plan, labels, 3 * probabilities)
+    for label in (-1, 3):
+        with pytest.raises(DataError, match="3 classes are numbered from 0"):
+            target_images(plan, np.where(np.arange(300) == 7, label, labels), probabilities)
 
 
 SETTINGS = TrainSettings(model="fast-cnn", epochs=1, batch_size=50, optimizer="muon")

@@ -403,6 +403,8 @@ def test_splits_are_stratified_repeatable_and_disjoint(twenty):
         ((300, 200, 5), 503, (299, 199, 5)),  # fewer left out than classes
         ((2, 2, 2, 2), 3, None),  # fewer asked for than classes
         ((90, 1, 1, 1, 1), 6, (2, 1, 1, 1, 1)),
+        ((1000, 2), 10, (8, 2)),  # in proportion it would be none, and one can't be split
+        ((4000, 4000, 5), 1000, (499, 499, 2)),
     ],
 )
 def test_slices_have_their_size_and_every_class(counts, size, expected):
@@ -415,6 +417,24 @@ def test_slices_have_their_size_and_every_class(counts, size, expected):
     assert found.max() == 1 if expected is None else tuple(found) == expected
     assert chosen.fingerprint() == stratified_slice(data, size, random_state=1).fingerprint()
     assert chosen.fingerprint() != stratified_slice(data, size, random_state=2).fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("counts", "share", "expected"),
+    [
+        ((900, 90, 4), 0.1, (90, 9, 1)),
+        ((1000, 2, 0, 2, 3), 0.1, (100, 1, 0, 1, 1)),
+        ((1000, 2, 0, 2, 3), 0.8, (800, 1, 0, 1, 2)),
+    ],
+)
+def test_small_classes_are_both_held_out_and_trained_on(counts, share, expected):
+    data = labelled(np.repeat(np.arange(len(counts)), counts))
+    fit, held = held_out_split(data, share, 3)
+    assert np.bincount(data.labels[held], minlength=len(counts)).tolist() == list(expected)
+    assert sorted([*fit, *held]) == list(range(len(data)))
+    assert all((np.diff(part) > 0).all() for part in (fit, held))
+    assert (held == held_out_split(data, share, 3)[1]).all()
+    assert set(held) != set(held_out_split(data, share, 4)[1])
 
 
 @pytest.mark.parametrize("share", [-0.5, 0, 1, 1.5, np.nan])

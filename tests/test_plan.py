@@ -332,3 +332,91 @@ def test_names_as_pandas_stores_them_are_taken():
     assert ConfusionReport.from_predictions(names, names[::-1]).class_names == ("cat", "dog")
     with pytest.raises(DataError, match="object"):
         ConfusionReport.from_predictions(np.array(["cat", 1], dtype=object), names)
+
+
+@pytest.mark.parametrize(("classes", "errors"), [(10, 1), (10, 4), (10, 50), (10, 600), (30, 100)])
+def test_errors_that_chance_spread_are_rarely_taken_for_confused_pairs(
+    classes, errors, record_property
+):
+    record_property("seed", 0)
+    rng = np.random.default_rng(0)
+    found = 0
+    for _ in range(200):
+        true = rng.integers(classes, size=errors)
+        wrong = (true + rng.integers(1, classes, size=errors)) % classes
+        report = ConfusionReport.from_predictions(true, wrong, [str(i) for i in range(classes)])
+        plan = ConfusionPlan.from_report(report)
+        assert bool(plan.pairs) == (plan.keep < 1)
+        found += bool(plan.pairs)
+    assert binomtest(found, 200, 0.05, alternative="greater").pvalue > 0.01
+
+
+def test_errors_that_gather_are_a_plan_however_few():
+    true = np.repeat(np.arange(10), 100)
+    predicted = true.copy()
+    predicted[[0, 1, 2]] = 6
+    report = ConfusionReport.from_predictions(true, predicted)
+    assert [(pair.first, pair.second) for pair in ConfusionPlan.from_report(report).pairs] == [
+        (0, 6)
+    ]
+    predicted[[100, 150]] = 7
+    predicted[[210, 220]] = 3
+    again = ConfusionPlan.from_report(ConfusionReport.from_predictions(true, predicted))
+    assert again == ConfusionPlan.from_report(ConfusionReport.from_predictions(true, predicted))
+    assert again.pairs
+
+
+def test_many_classes_are_planned_for_at_once():
+    rng = np.random.default_rng(0)
+    true = rng.integers(300, size=15_000)
+    predicted = np.where(rng.random(15_000) < 0.6, true, rng.integers(300, size=15_000))
+    predicted[true == 7] = 8
+    counted = []
+    report = ConfusionReport.from_predictions(true, predicted)
+    support = ConfusionReport.support.fget
+    report_type = type("Counted", (ConfusionReport,), {})
+    report_type.support = property(lambda self: counted.append(1) or support(self))
+    plan = ConfusionPlan.from_report(report_type(report.counts, report.class_names))
+    assert (plan.pairs[0].first, plan.pairs[0].second) == (7, 8)
+    assert len(counted) < 10, "once for all pairs, not for each"
+
+
+def test_a_rare_class_that_is_not_confused_is_drawn_no_more_often_than_those_that_are():
+    true = np.repeat([0, 1, 2], [20_000, 20_000, 1])
+    predicted = true.copy()
+    predicted[:2000] = 1
+    plan = ConfusionPlan.from_report(ConfusionReport.from_predictions(true, predicted))
+    assert plan.extra_draws == (0.5, 0.5, 0.5)
+
+
+def test_arrays_of_any_kind_make_the_same_report_and_plan():
+    true, predicted = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 1, 1, 1, 1, 2])
+    names = np.array(["a", "b", "c"])
+    report = ConfusionReport.from_predictions(true, predicted, list("abc"))
+    matrix = confusion_matrix(true, predicted)
+    assert ConfusionReport(matrix, names) == report
+    assert ConfusionReport(tuple(map(tuple, matrix)), ("a", "b", "c")) == report
+    plan = ConfusionPlan.from_report(ConfusionReport(matrix, names), pairs=[(0, 1)])
+    assert ConfusionPlan.from_json(plan.to_json()) == plan
+    assert ConfusionReport.from_predictions(names[true], names[predicted], names) == report
+    scores = torch.eye(3, dtype=torch.bfloat16)[torch.tensor(predicted)]
+    assert ConfusionReport.from_predictions(names[true], scores, names) == report
+    draws = np.array([0.5, 0.25, 0], np.float32)
+    single = dataclasses.replace(plan, extra_draws=draws)
+    assert ConfusionPlan.from_json(single.to_json()) == single
+    with pytest.raises(DataError, match="y_pred is no array"):
+        ConfusionReport.from_predictions([0, 1, 1], [np.zeros((2, 3)), np.zeros((1, 3))])
+
+
+@pytest.mark.parametrize("pairs", [(0, 1), [(0, 1, 2)], [(0,)], ("a", "b"), ("ab",), [3]])
+def test_what_is_no_list_of_pairs_is_refused(pairs):
+    report = ConfusionReport.from_predictions([0, 1, 2], [1, 0, 2], ["a", "b", "ab"])
+    with pytest.raises(UsageError, match="not a pair of classes"):
+        ConfusionPlan.from_report(report, pairs)
+
+
+@pytest.mark.parametrize("pair", [(1, 1), (0, 3), (-1, 1)])
+def test_a_report_has_pairs_of_its_own_classes_only(pair):
+    report = ConfusionReport.from_predictions([0, 1, 2], [1, 0, 2])
+    with pytest.raises(UsageError, match="two of the 3 classes"):
+        report.pair(*pair)

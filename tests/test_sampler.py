@@ -351,3 +351,24 @@ def test_parts_of_an_augmented_data_set_would_lose_the_extra_draws(sampler, twic
     with pytest.raises(UsageError, match="wrap the other way round"):
         sampler(part(AugmentedDataset(images, plan)), plan)
     assert AugmentationSampler(AugmentedDataset(part(images), plan), plan).labels.tolist() == [0, 1]
+
+
+def test_in_place_too_left_out_images_are_never_augmented_and_others_by_weight():
+    labels = np.repeat([0, 1], 100)
+    weights = "1" * 50 + "9" * 50 + "1" * 100
+    plan = dataclasses.replace(
+        ConfusionPlan.empty(("a", "b")),
+        extra_draws=(0.5, 0.0),
+        in_place=True,
+        image_weights=weights,
+        excluded=tuple(range(90, 100)),
+    )
+    sampler = AugmentationSampler(labels, plan, seed=1)
+    times = np.zeros(200)
+    for epoch in range(40):
+        indices, copies = sampler.epoch_draws(epoch)
+        assert sorted(indices) == list(range(200))
+        times[indices] += copies
+    assert times[90:].sum() == 0
+    assert times.sum() == 40 * round(100 / 3)
+    assert times[50:90].mean() > 3 * times[:50].mean()

@@ -2,7 +2,10 @@ import numpy as np
 import pytest
 
 from fmnist_aug import ConfusionPlan, load_dataset
-from fmnist_aug.comparison.samples import augmented_samples
+from fmnist_aug.augment import get_policy
+from fmnist_aug.augment.mixing import Partners
+from fmnist_aug.comparison.samples import augmented_samples, policy_samples
+from fmnist_aug.errors import DataError
 
 
 @pytest.fixture(scope="module")
@@ -40,3 +43,14 @@ def test_a_policy_of_one_operation_is_not_shown_twice(train):
         "Dress, all draws",
         "Dress, extra draws",
     ]
+
+
+def test_of_a_single_class_nothing_is_mixed():
+    garments = load_dataset("fashion-mnist", "train")
+    shirts = garments.subset(np.flatnonzero(garments.labels == 6)[:5])
+    chosen = [get_policy(name) for name in ("mix-away", "photometric")]
+    assert [policy.name for policy, _ in policy_samples(shirts, chosen, [6])] == ["photometric"]
+    with pytest.raises(DataError, match="one class only"):
+        policy_samples(shirts, chosen[:1], [6])
+    with pytest.raises(DataError, match="several classes"):
+        Partners(shirts.labels, 10, [], "any")

@@ -7,6 +7,7 @@ Nothing depends on how many images are changed, since counting them would make a
 from __future__ import annotations
 
 import math
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ def augment_batch(
 
     Args:
         images: uint8 or float32 (N, C, H, W), values 0–255.
-        policy: what to do.
+        policy: what to do; what it mixes in is left to `mix_images`.
         indices: int64 (N,), each image's index in its data set.
         seed: another seed gives other augmentations.
         epochs: int64 (N,) or one number for all.
@@ -65,13 +66,19 @@ def augment_batch(
         else float32, computed values being whole numbers as in uint8 images.
 
     Raises:
-        DataError: images of another shape, or another number of indices.
+        DataError: images of another shape or type, or another number of indices.
     """
+    seed = index(seed)  # numpy's whole numbers would wrap around
+    epochs, copies = (
+        value if isinstance(value, Tensor) else index(value) for value in (epochs, copies)
+    )
     if images.dim() != 4 or indices.shape != images.shape[:1]:
         raise DataError(
             "images (N, C, H, W) and indices (N,) are needed, not "
             f"{tuple(images.shape)} and {tuple(indices.shape)}"
         )
+    if images.dtype not in (torch.uint8, torch.float32):
+        raise DataError(f"the images must be uint8 or float32, values 0–255, not {images.dtype}")
     if not policy.operations or not len(images):
         return images
     images = images.contiguous()

@@ -16,6 +16,7 @@ from fmnist_aug.augment.mixing import Partners, mix_images, soft_labels
 from fmnist_aug.augment.per_image import apply_seeded, compose
 from fmnist_aug.augment.policies import Policy, get_policy, plan_policy
 from fmnist_aug.augment.random_numbers import draw_keys
+from fmnist_aug.checks import whole_number
 from fmnist_aug.data.folders import flatten
 from fmnist_aug.errors import DataError, UsageError
 from fmnist_aug.labels import find_labels
@@ -49,7 +50,7 @@ class AugmentedDataset(Dataset[tuple[Any, Any]]):
 
     Raises:
         UsageError: an unknown policy, one that mixes without a plan or for all draws, something
-            that is no policy, or a negative seed.
+            that is no policy, or a seed that is negative or not whole.
         DataError: when an image is drawn that is none of the above, or that a ``Compose`` makes
             anything but uint8 (H, W, C) of.
 
@@ -68,12 +69,10 @@ class AugmentedDataset(Dataset[tuple[Any, Any]]):
         seed: int = 0,
         transform: Callable[[NDArray[np.uint8]], Any] | None = None,
     ) -> None:
-        if seed < 0:
-            raise UsageError(f"seed must not be negative, but is {seed}")
         self.dataset = dataset
         self.targeted = _resolve(targeted)
         self.base = _resolve(base)
-        self.seed = seed
+        self.seed = whole_number(seed, "seed")
         self.transform = transform or to_float_tensor
         self._pipelines: dict[tuple[bool, int, int], Compose] = {}
         self._partners: Partners | None = None

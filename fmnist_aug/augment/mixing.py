@@ -17,6 +17,7 @@ from torch import Tensor
 
 from fmnist_aug.augment.policies import Mix
 from fmnist_aug.augment.random_numbers import integers_between, uniform, uniform_between
+from fmnist_aug.errors import DataError
 
 _PURPOSE = 1 << 10
 """Beyond the purposes of a policy's operations, so that no random number is used twice."""
@@ -37,6 +38,9 @@ class Partners:
         where: ``within``, ``away`` or ``any``.
         device: on which partners are chosen.
         unseen: bool (images,), those that must not be mixed in; None for none.
+
+    Raises:
+        DataError: a class with images has no other to take partners of.
     """
 
     def __init__(
@@ -59,6 +63,8 @@ class Partners:
         allowed = np.where(bound[:, None], allowed, others)
         pools = [np.flatnonzero(usable & allowed[label][labels]) for label in range(num_classes)]
         sizes = np.array([len(pool) for pool in pools])
+        if (sizes[np.unique(labels)] == 0).any():
+            raise DataError("only images of several classes can be mixed, and there is but one")
         self.pool = torch.from_numpy(np.concatenate(pools)).to(device)
         self.starts = torch.from_numpy(np.cumsum(sizes) - sizes).to(device)
         self.sizes = torch.from_numpy(sizes).to(device)

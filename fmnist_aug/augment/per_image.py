@@ -29,7 +29,7 @@ def compose(policy: Policy, image_size: tuple[int, int] = (28, 28)) -> Compose:
     albumentations 2.0.8 otherwise repeats itself in every worker and epoch.
 
     Args:
-        policy: what to do.
+        policy: what to do; one image at a time has none to mix in, so that is left out.
         image_size: height and width of the images in pixels.
 
     >>> pipeline = compose(Policy("mirror", "always mirrored", (Flip(p=1.0),)))

@@ -155,6 +155,8 @@ class Policy:
         """
         if strength == 1:
             return self
+        if strength == 0:  # even the smallest rectangle has a pixel
+            return replace(self, operations=(), mix=None)
         mix = self.mix and replace(
             self.mix, share=(self.mix.share[0] * strength, min(self.mix.share[1] * strength, 1.0))
         )
@@ -245,7 +247,7 @@ def base_policy(flip: bool, shift: int = 0, side: int = 28) -> Policy:
 
     Args:
         flip: whether mirrored images keep their label.
-        shift: by how many pixels an image may be moved.
+        shift: by how many pixels an image may be moved; in proportion along its other side.
         side: height of the images in pixels.
     """
     policy = POLICIES["flip"] if flip else POLICIES["none"]

@@ -73,7 +73,7 @@ def preview(
     title = f"{train.card.title}: originals, and what each policy makes of them"
     write_bytes(path, image_sheet(title, rows))
     if as_json:
-        value = {"sheet": str(path), "policies": [policy.name for policy in chosen]}
+        value = {"sheet": str(path), "policies": [policy.name for policy, _ in samples]}
         click.echo(json.dumps({**value, "classes": [names[label] for label in labels]}))
     else:
         click.echo(f"sheet: {path}")

@@ -17,6 +17,7 @@ from fmnist_aug.augment.policies import Operation, Policy, get_policy, plan_poli
 from fmnist_aug.augment.random_numbers import draw_keys
 from fmnist_aug.comparison.arms import base_augmentation
 from fmnist_aug.data import ImageDataset
+from fmnist_aug.errors import DataError
 from fmnist_aug.plan import ConfusionPlan
 
 
@@ -79,7 +80,7 @@ def policy_samples(
 
     Args:
         train: where the images come from.
-        policies: what to show, each by itself.
+        policies: what to show, each by itself; of a single class, those that mix are passed over.
         classes: indices of the classes; those without images are passed over.
         images_per_class: how many images of each, chosen by ``seed``.
         copies: how many augmented copies of each image.
@@ -87,6 +88,9 @@ def policy_samples(
 
     Returns:
         For each policy the class and uint8 (1 + copies, H, W, C) of each image.
+
+    Raises:
+        DataError: all policies mix, and there is a single class.
     """
     chosen = [
         (label, int(index))
@@ -97,6 +101,10 @@ def policy_samples(
     ]
     nothing = get_policy("none")
     pairs = list(itertools.combinations(train.card.focus, 2))
+    if len(np.unique(train.labels)) < 2:
+        policies = [policy for policy in policies if not policy.mix]
+        if not policies:
+            raise DataError(f"{train.card.title} has images of one class only: none can be mixed")
     return [
         (
             policy,

@@ -14,6 +14,7 @@ def held_out_split(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Split training data into a part to fit on and a part held out, each class alike.
 
+    Each class has an image in both parts, which for small ones may be more than their share.
     Classes without any image are allowed and are in neither part.
 
     Args:
@@ -33,8 +34,20 @@ def held_out_split(
     from sklearn.model_selection import StratifiedShuffleSplit
 
     check_split(dataset)
-    present = len(np.unique(dataset.labels))
-    held_out_size = min(max(round(fraction * len(dataset)), present), len(dataset) - present)
+    classes, counts = np.unique(dataset.labels, return_counts=True)
+    held_out_size = round(fraction * len(dataset))
+    if counts.min() * min(held_out_size, len(dataset) - held_out_size) < len(dataset):
+        # scikit-learn might round a small class's share of a part to none
+        sizes = np.clip(np.round(fraction * counts).astype(int), 1, counts - 1)
+        order = np.random.default_rng(random_state).permutation(len(dataset))
+        held_out = np.concatenate(
+            [
+                order[dataset.labels[order] == label][:size]
+                for label, size in zip(classes, sizes, strict=True)
+            ]
+        )
+        fit = np.setdiff1d(order, held_out)
+        return fit.astype(np.int64), np.sort(held_out).astype(np.int64)
     splitter = StratifiedShuffleSplit(
         n_splits=1, test_size=held_out_size, random_state=random_state
     )
@@ -63,7 +76,8 @@ def stratified_slice(
 ) -> ImageDataset:
     """At most ``size`` images in the classes' own proportions; all of them if ``size`` is None.
 
-    Each class keeps an image, as long as ``size`` is not smaller than the number of classes.
+    Each class keeps an image, as long as ``size`` is not smaller than the number of classes, and a
+    second one, so that it can be split, as long as there is room for that.
 
     Raises:
         UsageError: a size below 1.
@@ -73,7 +87,9 @@ def stratified_slice(
     if size < 1:
         raise UsageError(f"a slice of {size} images is none; choose at least 1")
     counts = np.unique(dataset.labels, return_counts=True)[1]
-    if counts.min() < 2 or min(size, len(dataset) - size) < len(counts):  # scikit-learn refuses
+    refused = counts.min() < 2 or min(size, len(dataset) - size) < len(counts)
+    # scikit-learn refuses the one, and might round a small class's share to none
+    if refused or counts.min() * size < len(dataset):
         return dataset.subset(_choose_by_rank(dataset.labels, size, random_state))
     from sklearn.model_selection import train_test_split
 
@@ -87,10 +103,11 @@ def stratified_slice(
 
 
 def _choose_by_rank(labels: NDArray[np.int64], size: int, random_state: int) -> NDArray[np.int64]:
-    """Sorted places of the first of each class, then of equal shares of each, in chance order."""
+    """Sorted places of two of each class, then of equal shares of each, in chance order."""
     order = np.random.default_rng(random_state).permutation(len(labels))
     ranks = np.empty(len(labels))
     for label in np.unique(labels):
         places = order[labels[order] == label]
         ranks[places] = np.arange(len(places)) / len(places)
+        ranks[places[:2]] -= 2  # before all others
     return np.sort(order[np.argsort(ranks[order], kind="stable")[:size]])
