@@ -16,6 +16,7 @@ from fmnist_aug.augment import Policy
 from fmnist_aug.comparison import arm_treatment
 from fmnist_aug.comparison.environment import describe_environment
 from fmnist_aug.data import ImageDataset
+from fmnist_aug.files import write_text
 from fmnist_aug.training import Hardware, TrainSettings, train_model
 
 
@@ -60,7 +61,7 @@ class KeptRuns:
         if values[0] != json.loads(json.dumps(identity)):
             raise SystemExit(f"{path} holds runs of something else; remove it or choose another")
         if whole != text:
-            path.write_text(whole)
+            write_text(path, whole)  # never leaves a part of it
         self.runs = {(value["arm"], value["seed"]): value for value in values[1:]}
 
     def predictions(

@@ -40,7 +40,15 @@ def main() -> None:
         folder = path or Path(made)
         if path is None:
             make_pictures(folder)
-        found = compare(folder, preset="smoke", epochs=6, flip=True, out=Path("runs/own-pictures"))
+        # the pictures are made anew each time, so there is nothing to go on with
+        found = compare(
+            folder,
+            preset="smoke",
+            epochs=6,
+            flip=True,
+            out=Path("runs/own-pictures"),
+            resume=path is not None,
+        )
     print(found.plan.to_table())
     for arm, figures in found.results["arms"].items():
         print(f"{arm}: {figures['mean']:.1%} of the test pictures right")

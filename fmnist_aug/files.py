@@ -23,12 +23,16 @@ _SEALED, _SEAL = "sealed", "sha256"
 def write_bytes(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path`` so that a reader sees the old file or the new, never a part.
 
-    A temporary file in the same folder is written, flushed to the disk and renamed over ``path``.
+    A temporary file in the same folder is written, flushed to the disk and renamed over ``path``,
+    or over the file that it links to.
 
     Raises:
-        RunFolderError: the file can't be written; what was there before is untouched.
+        RunFolderError: the file can't be written, or is a device or a pipe; what was there before
+            is untouched.
     """
+    _refuse_special(path)
     try:
+        path = path.resolve() if path.is_symlink() else path
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(".partial", f".{path.name[:40]}.", path.parent)
         try:
@@ -102,13 +106,24 @@ def read_json(path: Path) -> Any:
         ) from error
 
 
+def _refuse_special(path: Path) -> None:
+    try:
+        special = path.exists() and not path.is_file() and not path.is_dir()
+    except OSError as error:  # a name that is too long
+        raise RunFolderError(f"cannot write {path}: {error.strerror or error}") from error
+    if special:
+        raise RunFolderError(f"{path} is a device or a pipe; name a file (--out)")
+
+
 def check_writable(path: Path) -> None:
     """Fail before a long work whose result goes to ``path``, not after it.
 
     Raises:
-        RunFolderError: ``path`` is a folder, or its folder is missing or can't be written to.
+        RunFolderError: ``path`` is a folder, a device or a pipe, its name is too long, or its
+            folder is missing or can't be written to.
     """
     folder = path.parent
+    _refuse_special(path)
     if path.is_dir():
         raise RunFolderError(f"{path} is a folder; name a file (--out)")
     if not folder.is_dir():

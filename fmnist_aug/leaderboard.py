@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from fmnist_aug.comparison.folder import ComparisonFolder
-from fmnist_aug.data import load_dataset
+from fmnist_aug.data import Split, load_dataset
 from fmnist_aug.data.named import NAMED_DATASETS
-from fmnist_aug.errors import DataError
+from fmnist_aug.errors import DataError, FmnistAugError, RunFolderError
 
 NOT_SAID = "not said"
 
@@ -76,33 +76,52 @@ def make_leaderboard(folders: Sequence[Path]) -> Leaderboard:
     """Put finished comparisons beside the published figures.
 
     Args:
-        folders: of comparisons; those on other data, or on a slice of the test images, are left
-            out.
+        folders: of comparisons, each counted once; those on other data, or on a slice of it, are
+            left out, and those that can't be read if others can.
 
     Raises:
-        RunFolderError: a folder has no ``results.json``, or it was changed.
-        DataError: a ``results.json`` is not of a comparison.
+        RunFolderError: no folder can be read; the first has no ``results.json``, or it was changed.
+        DataError: likewise; its ``results.json`` is not of a comparison.
     """
     entries, left_out = published_entries(), dict[str, str]()
-    names = {load_dataset(name, "test").fingerprint(): name for name in NAMED_DATASETS if folders}
+    errors: list[FmnistAugError] = []
+    names = _fingerprints("test") if folders else {}
+    trained = _fingerprints("train") if folders else {}
+    once: dict[Path, Path] = {}
     for folder in folders:
-        results = ComparisonFolder(folder).load_results()
+        once.setdefault(folder.resolve(), folder)
+    for folder in once.values():
         try:
+            results = ComparisonFolder(folder).load_results()
             name = names.get(results["fingerprints"]["test"])
             if name is None:
                 left_out[str(folder)] = (
                     f"tested on {int(results['test_images'])} images that are not the whole test "
                     "set of Fashion-MNIST or MNIST"
                 )
+            elif trained.get(results["fingerprints"]["train"]) != name:
+                left_out[str(folder)] = (
+                    f"trained on {int(results['train_images'])} images that are not the whole "
+                    f"training set of {results['dataset']}"
+                )
             else:
                 entries += _our_entries(name, results, folder)
+        except RunFolderError as error:
+            errors.append(error)
+            left_out[str(folder)] = str(error)
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-            raise DataError(f"{folder / 'results.json'} is not of a comparison ({error!r})") from (
-                error
-            )
+            text = f"{folder / 'results.json'} is not of a comparison ({error!r})"
+            errors.append(DataError(text))
+            left_out[str(folder)] = text
+    if errors and len(errors) == len(left_out) and not any(entry.ours for entry in entries):
+        raise errors[0]
     order = list(NAMED_DATASETS)
     entries.sort(key=lambda entry: (order.index(entry.dataset), -entry.accuracy))
     return Leaderboard(tuple(entries), left_out)
+
+
+def _fingerprints(split: Split) -> dict[str, str]:
+    return {load_dataset(name, split).fingerprint(): name for name in NAMED_DATASETS}
 
 
 def _our_entries(dataset: str, results: dict[str, Any], folder: Path) -> list[Entry]:

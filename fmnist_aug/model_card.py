@@ -9,6 +9,7 @@ from pathlib import Path
 from fmnist_aug.classifier import CheckpointHeader, Classifier
 from fmnist_aug.data import NAMED_DATASETS
 from fmnist_aug.models import count_parameters
+from fmnist_aug.text import clean
 
 _MOST_CLASSES = 30
 _MOST_PAIRS = 5
@@ -146,7 +147,7 @@ def _numbers(values: tuple[float, ...]) -> str:
 
 def _escape(value: object) -> str:
     """Class names come from folder names: nothing in them may act as Markdown or HTML."""
-    text = html.escape(" ".join(str(value).split()), quote=False)
-    for character in "\\|[]*_#":
+    text = html.escape(clean(value), quote=False)
+    for character in "\\|[]*_#`":
         text = text.replace(character, f"\\{character}")
     return text

@@ -70,7 +70,8 @@ class Contrast:
         if self.standard_error is None:
             return None
         found = t.ppf((1 + level) / 2, self.degrees_of_freedom)
-        return float(found + t.ppf(POWER, self.degrees_of_freedom)) * self.standard_error
+        power = t.ppf(POWER, self.degrees_of_freedom)
+        return min(float(found + power) * self.standard_error, 1.0)  # more there can't be
 
 
 def contrast(correct_a: ArrayLike, correct_b: ArrayLike) -> Contrast:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -165,6 +166,9 @@ class _MLflow:
 
     def __init__(self, uri: str, name: str, parameters: Mapping[str, Any]) -> None:
         _require("mlflow", "mlflow")
+        # by itself MLflow tries for minutes to reach a server that is not there
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
 

@@ -324,13 +324,16 @@ def test_debug_shows_where_an_error_came_from(tmp_path):
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("compare", "goes on from the last epoch"),
-        ("plan", "goes on"),
+        ("compare", "the same command again goes on from the last epoch"),
+        ("compare --backend dask", "goes on from the last finished run"),
+        ("compare --no-resume", "the same command without --no-resume goes on"),
+        ("plan --search", "goes on from the last trial"),
+        ("plan", ""),
         ("train", ""),
         ("report", ""),
     ],
 )
 def test_only_what_goes_on_again_is_said_to(command, said, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["fmnist-aug", command, "--quiet"])
+    monkeypatch.setattr(sys, "argv", ["fmnist-aug", *command.split(), "--quiet"])
     assert said in _goes_on()
     assert bool(_goes_on()) == bool(said)

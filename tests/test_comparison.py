@@ -14,8 +14,9 @@ from click.testing import CliRunner
 
 from fmnist_aug import ConfusionPlan, compare, load_classifier, load_dataset
 from fmnist_aug.cli.main import cli
-from fmnist_aug.comparison import config, contrast, load_splits
+from fmnist_aug.comparison import comparing, config, contrast, load_splits
 from fmnist_aug.comparison.config import resolve_config
+from fmnist_aug.comparison.environment import describe_environment
 from fmnist_aug.comparison.folder import ComparisonFolder
 from fmnist_aug.comparison.rebuild import rebuild_report
 from fmnist_aug.errors import DataError, RunFolderError, UsageError
@@ -168,14 +169,14 @@ def test_runs_that_were_not_all_made_alike_are_told_apart(finished, small, tmp_p
     folder = ComparisonFolder(tmp_path / "copy")
     shutil.copytree(finished.folder, folder.path)
     record = read_sealed(folder.record("uniform", 1))
-    assert {"torch", "threads", "commit", "device_name"} <= record["environment"].keys()
+    (made_with,) = record["made_with"]
+    assert {"torch", "threads", "commit", "device_name"} <= made_with.keys()
     write_sealed(
-        folder.record("uniform", 1),
-        {**record, "environment": {**record["environment"], "torch": "2.0.0"}},
+        folder.record("uniform", 1), {**record, "made_with": [{**made_with, "torch": "2.0.0"}]}
     )
     folder.results.unlink()
     again = compare(small, out=folder.path, runs=2, pairs="0:6", **QUICK)
-    ours = record["environment"]["torch"]
+    ours = made_with["torch"]
     assert again.results["environment"]["differing"] == {"torch": [ours, "2.0.0"]}
     assert without_times(again.results) == without_times(finished.results)
     warning = f"torch ({ours} and 2.0.0)"
@@ -183,7 +184,7 @@ def test_runs_that_were_not_all_made_alike_are_told_apart(finished, small, tmp_p
     page = (folder.path / "report.html").read_text()
     assert page.count(warning) == 2
     # as an earlier version kept it, of which nothing is known
-    del record["environment"]
+    del record["made_with"]
     write_sealed(folder.record("uniform", 1), record)
     folder.results.unlink()
     unknown = compare(small, out=folder.path, runs=2, pairs="0:6", **QUICK)
@@ -338,3 +339,88 @@ def test_a_folder_of_comparisons_is_answered_with_their_names(tmp_path):
 def test_a_report_of_a_folder_with_too_long_a_name_is_refused(tmp_path):
     with pytest.raises(RunFolderError, match=r"cannot read .*too long"):
         rebuild_report(tmp_path / ("x" * 300))
+
+
+@pytest.mark.fault(10)
+@pytest.mark.parametrize(
+    "name",
+    ["report.html", "runs.csv", "figures/accuracy.png", "predictions/uniform-0.npz", "config.json"],
+)
+@pytest.mark.parametrize("resume", [True, False])
+def test_files_of_somebody_else_are_not_written_over(tmp_path, name, resume):
+    foreign = tmp_path / name
+    foreign.parent.mkdir(exist_ok=True)
+    foreign.write_text('{"a": 1}')
+    with pytest.raises(RunFolderError, match=r"not of a comparison; choose another --out"):
+        ComparisonFolder(tmp_path).claim({"dataset": "mnist"}, resume)
+    assert foreign.read_text() == '{"a": 1}'
+
+
+def test_results_among_the_pictures_are_refused(small, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(small, data)
+    for out in (data, data / "result", data / "train" / "x"):
+        with pytest.raises(UsageError, match="own folder"):
+            compare(data, out=out, runs=1, **QUICK)
+    assert sorted(data.iterdir()) == sorted(data / path.name for path in small.iterdir())
+    with pytest.raises(UsageError, match="out is empty"):
+        compare(data, out="", runs=1, **QUICK)
+
+
+def test_predictions_that_are_gone_are_made_again_as_the_advice_says(finished, small, tmp_path):
+    folder = ComparisonFolder(tmp_path / "copy")
+    shutil.copytree(finished.folder, folder.path)
+    folder.predictions("uniform", 0).unlink()
+    with pytest.raises(RunFolderError, match=r"remove it, and results\.json if that is there"):
+        rebuild_report(folder.path)
+    folder.results.unlink()
+    again = compare(small, out=folder.path, runs=2, pairs="0:6", **QUICK)
+    assert without_times(again.results) == without_times(finished.results)
+
+
+@pytest.mark.parametrize("key", ["fingerprints", "runs", "environment", "arms"])
+def test_results_that_lack_something_are_named(finished, tmp_path, key):
+    shutil.copytree(finished.folder, tmp_path / "copy")
+    folder = ComparisonFolder(tmp_path / "copy")
+    results = json.loads(folder.results.read_text())
+    del results[key]
+    folder.results.write_text(json.dumps(results))
+    folder.checksum.unlink()
+    with pytest.raises(RunFolderError, match=r"results\.json is not as a comparison writes it"):
+        rebuild_report(folder.path)
+
+
+def test_a_run_that_was_resumed_elsewhere_says_both(small, tmp_path):
+    plan = ConfusionPlan.empty(load_dataset(small).class_names)
+    options = {**QUICK, "epochs": 2, "arms": ["uniform"], "plan": plan, "runs": 1}
+    whole = compare(small, out=tmp_path / "whole", **options)
+
+    class Stop(Exception):
+        pass
+
+    def stop(progress):
+        if (tmp_path / "out" / "state" / "uniform-0.safetensors").exists():
+            raise Stop
+
+    with pytest.raises(Stop):
+        compare(small, out=tmp_path / "out", jobs=1, on_progress=stop, **options)
+    record = tmp_path / "out" / "state" / "uniform-0.safetensors"
+    assert record.exists()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparing, "describe_environment", older)
+        again = compare(small, out=tmp_path / "out", jobs=1, **options)
+    torch_version = whole.results["environment"]["torch"]
+    assert again.results["environment"]["differing"] == {"torch": [torch_version, "2.0.0"]}
+    assert without_times(again.results)["runs"] == without_times(whole.results)["runs"]
+    # nothing is left to do: what stands there is of who did it
+    folder = ComparisonFolder(tmp_path / "whole")
+    folder.results.unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparing, "describe_environment", older)
+        again = compare(small, out=folder.path, **options)
+    assert again.results["environment"]["torch"] == torch_version
+    assert again.results["environment"]["differing"] == {}
+
+
+def older(*arguments):
+    return {**describe_environment(*arguments), "torch": "2.0.0"}

@@ -486,3 +486,24 @@ def test_the_fingerprint_knows_pixels_labels_and_names(twenty):
     assert len(found) == 4
     assert all(len(bytes.fromhex(one)) == hashlib.sha256().digest_size for one in found)
     assert with_() == twenty.fingerprint()
+
+
+@pytest.mark.parametrize("own", ["train", "test"])
+def test_half_of_a_named_set_is_not_that_set(tmp_path, own):
+    for split in ("train", "test"):
+        data = load_dataset("fashion-mnist", split)
+        write_idx_folder(data.subset(np.arange(400)) if split == own else data, tmp_path)
+    splits = [load_dataset(tmp_path, split) for split in ("train", "test")]
+    assert {data.class_names for data in splits} == {tuple("0123456789")}
+    assert len({data.card for data in splits}) == 1
+    assert not splits[0].card.flip
+    write_idx_folder(load_dataset("fashion-mnist", own), tmp_path)
+    assert load_dataset(tmp_path, own).card == load_dataset("fashion-mnist").card
+
+
+def test_names_in_other_letters_are_told_apart(tmp_path, twenty):
+    names = []
+    for folder in ("Кошки", "собаки", "Cats"):
+        write_idx_folder(twenty, tmp_path / folder)
+        names.append(load_dataset(tmp_path / folder, twenty.split).card.name)
+    assert names == ["кошки", "собаки", "cats"]

@@ -114,3 +114,5 @@ def test_images_of_other_classes_or_sizes_are_refused(finished, small):
     smaller = dataclasses.replace(test, images=np.ascontiguousarray(test.images[:, :20, :20]))
     with pytest.raises(DataError, match="28, 28, 1"):
         predict_together(finished, smaller)
+    with pytest.raises(DataError, match=r"safetensors takes images .* --image-size"):
+        predict_together(finished, smaller)

@@ -1,8 +1,10 @@
+import copy
 import importlib.util
 import json
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from fmnist_aug import export, load_classifier, load_dataset
@@ -37,6 +39,15 @@ def test_logits_are_those_of_pytorch_for_any_number_of_images(trained, form, tmp
     for count in (1, 300):
         found = read(path, images[:count])
         assert np.abs(found - trained.predict_logits(images[:count])).max() < 1e-4
+
+
+def test_large_logits_may_differ_in_proportion(trained, tmp_path):
+    large = copy.deepcopy(trained)
+    with torch.no_grad():
+        large.model.head.weight *= 1000
+    images = load_dataset("fashion-mnist", "test").images[:300]
+    difference = export.export_classifier(large, tmp_path / "large.onnx", "onnx")
+    assert difference <= 1e-4 * np.abs(large.predict_logits(images)).max()
 
 
 def test_an_export_that_differs_is_not_kept(trained, tmp_path, monkeypatch):
@@ -97,6 +108,14 @@ def test_the_checkpoint_itself_is_never_written_over(trained, tmp_path, monkeypa
         CliRunner().invoke(cli, command, catch_exceptions=False)
     assert (tmp_path / "link.pt2").read_bytes() == content
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_number_in_the_name_is_no_suffix(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("model-0.2", "model-0.5", "model-0.5.safetensors"):
+        trained.save(name)
+        done = CliRunner().invoke(cli, ["export", name, "--format", "torch-export", "--json"])
+        assert json.loads(done.stdout)["file"] == f"{name.removesuffix('.safetensors')}.pt2"
 
 
 @pytest.mark.parametrize("name", ["", ".", "/"])

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -5,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fmnist_aug.errors import RunFolderError
-from fmnist_aug.files import owned_folder, read_json, write_json, write_text
+from fmnist_aug.files import check_writable, owned_folder, read_json, write_json, write_text
 
 CALLS = [
     "tempfile.mkstemp",
@@ -70,3 +71,22 @@ def test_a_folder_that_cannot_be_is_refused(tmp_path):
         with pytest.raises(RunFolderError, match="output folder"), owned_folder(path):
             pass
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.fault(10)
+@pytest.mark.skipif(os.name == "nt", reason="needs pipes with names")
+def test_pipes_are_not_replaced_and_links_are_followed(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for write in (lambda: write_text(pipe, "new"), lambda: check_writable(pipe)):
+        with pytest.raises(RunFolderError, match="pipe is a device or a pipe"):
+            write()
+    assert pipe.is_fifo()
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_text("old")
+    link.symlink_to(target)
+    write_text(link, "new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+    with pytest.raises(RunFolderError, match="File name too long"):
+        check_writable(tmp_path / ("n" * 300))

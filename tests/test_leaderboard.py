@@ -118,3 +118,19 @@ def test_missing_and_damaged_files_are_named(tmp_path):
     (tmp_path / "results.json").write_text("[]")
     with pytest.raises(DataError, match="not of a comparison"):
         make_leaderboard([tmp_path])
+
+
+def test_a_comparison_on_other_training_images_is_left_out(changed):
+    folder = changed(lambda value: value["fingerprints"].update(train="0" * 64))
+    found = make_leaderboard([folder])
+    assert not any(entry.ours for entry in found.entries)
+    assert "not the whole training set" in found.left_out[str(folder)]
+
+
+def test_one_bad_folder_does_not_hide_the_others(tmp_path):
+    (tmp_path / "results.json").write_text("{")
+    found = make_leaderboard([tmp_path, QUOTED, QUOTED.parent / "." / QUOTED.name, tmp_path / "no"])
+    ours = [entry for entry in found.entries if entry.ours]
+    assert len(ours) == len({entry.model for entry in ours}) > 0
+    assert set(found.left_out) == {str(tmp_path), str(tmp_path / "no")}
+    assert "not valid JSON" in found.left_out[str(tmp_path)]

@@ -101,8 +101,15 @@ def main() -> NoReturn:
 
 def _goes_on() -> str:
     """What is left of a command that was stopped: of most, nothing."""
-    left = {"compare": "last epoch", "plan": "last trial of a search"}.get("".join(sys.argv[1:2]))
-    return f"; the same command again goes on from the {left}" if left else ""
+    command, *options = sys.argv[1:] or [""]
+    if command == "plan" and "--search" in options:
+        return "; the same command again goes on from the last trial of the search"
+    if command != "compare":
+        return ""
+    if "--no-resume" in options:
+        return "; the same command without --no-resume goes on from here"
+    left = "last finished run" if "dask" in options else "last epoch"
+    return f"; the same command again goes on from the {left}"
 
 
 def _with_hint(error: click.ClickException) -> click.ClickException:

@@ -88,8 +88,12 @@ def export(
     from fmnist_aug.model_card import card_path, model_card
 
     classifier = load_classifier(checkpoint)
-    path = Path(out) if out else Path(checkpoint).with_suffix(SUFFIXES[form])
-    check_writable(path)
+    name = Path(checkpoint)
+    if name.suffix in (".safetensors", *SUFFIXES.values()):  # else it is a part of the name
+        name = name.with_suffix("")
+    path = Path(f"{name}{SUFFIXES[form]}") if out is None else Path(out)
+    for written in (path, card_path(path)):
+        check_writable(written)
     if path.exists() and path.samefile(checkpoint):
         raise UsageError(f"{path} is the checkpoint itself; name another file with --out")
     difference = export_classifier(classifier, path, form)

@@ -53,12 +53,14 @@ def train(
     from fmnist_aug.training import train_model
     from fmnist_aug.training.distributed import join_processes
 
-    config = config_from(**options)
+    config = config_from(**options, runs=1)
     train_set, test_set = load_splits(config, options["data_dir"], options["stream"])
     config, _ = settle_precision(config, train_set)
-    path = Path(out or f"{train_set.card.name}-{config.preset}.safetensors")
+    name = f"{train_set.card.name}-{config.preset}.safetensors"
+    path = Path(name if out is None else out or ".")
     card = train_set.card
-    check_writable(path)
+    for written in (path, card_path(path)):
+        check_writable(written)
     run = f"train-{config.seed}"
     with (
         join_processes(config.hardware.device) as processes,
@@ -98,6 +100,7 @@ def train(
     print_values(
         {
             "test_accuracy": float(correct.mean()),
+            "test_images": len(correct),
             "train_seconds": round(trained.seconds, 3),
             "checkpoint": str(path),
             "card": str(card_path(path)),

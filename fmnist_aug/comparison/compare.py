@@ -19,8 +19,8 @@ from fmnist_aug.comparison.plan_files import check_plan, load_plan
 from fmnist_aug.comparison.sharing import share_images
 from fmnist_aug.computing import use_threads
 from fmnist_aug.confusion import class_index
-from fmnist_aug.data import ImageDataset, check_split
-from fmnist_aug.errors import DataError
+from fmnist_aug.data import NAMED_DATASETS, ImageDataset, check_split
+from fmnist_aug.errors import DataError, UsageError
 from fmnist_aug.files import owned_folder
 from fmnist_aug.models import create_model
 from fmnist_aug.pairs import parse_pairs
@@ -73,6 +73,8 @@ def compare(
         TrainingError: a loss is no longer finite, or processes or workers died again and again.
     """
     check_backend(backend, scheduler)
+    if out is not None and not str(out):
+        raise UsageError("out is empty; name a folder (--out), or leave it out")
     if plan is not None and not isinstance(plan, ConfusionPlan):
         plan = load_plan(plan, str(dataset))
     config = resolve_config(dataset, plan=plan, **options)
@@ -87,6 +89,8 @@ def compare(
         check_plan(plan, train)
     _check_trainable(config, train)
     path = Path(out) if out is not None else Path("runs") / f"{train.card.name}-{config.preset}"
+    if out is not None and config.dataset not in NAMED_DATASETS:
+        _check_apart(path, Path(config.dataset))
     with join_cluster(backend, scheduler) as cluster, owned_folder(path):
         folder = ComparisonFolder(path)
         fingerprints = {"train": train.fingerprint(), "test": test.fingerprint()}
@@ -111,6 +115,19 @@ def load_comparison(path: Path) -> Comparison:
         return Comparison(path, results, ConfusionPlan.from_dict(results["plan"]))
     except (KeyError, TypeError) as error:
         raise DataError(f"{path / 'results.json'} is not of a comparison ({error!r})") from error
+
+
+def _check_apart(out: Path, dataset: Path) -> None:
+    """Refuse a folder for results among the pictures: its charts would become a class of them.
+
+    Raises:
+        UsageError: it is there.
+    """
+    if out.resolve().is_relative_to(dataset.resolve()):
+        raise UsageError(
+            f"{out} lies in the data set's own folder {dataset}, where the report's pictures would "
+            "pass for its images; choose another --out"
+        )
 
 
 def check_pairs(pairs: str, class_names: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fmnist_aug.comparison.arms import base_augmentation
 from fmnist_aug.comparison.cluster import Cluster
 from fmnist_aug.comparison.config import ComparisonConfig
-from fmnist_aug.comparison.environment import OF_RUN, describe_environment, differing
+from fmnist_aug.comparison.environment import describe_environment, describe_run, values_of_runs
 from fmnist_aug.comparison.folder import ComparisonFolder
 from fmnist_aug.comparison.jobs import OnRun, Schedule, make_schedule, train_runs
 from fmnist_aug.comparison.probe import Probe, make_plan, run_probe
@@ -78,7 +78,7 @@ class ComparisonProgress:
 
 
 OnProgress = Callable[[ComparisonProgress], None]
-_OF_ALL = ("parameters", "environment")
+_OF_ALL = ("parameters", "made_with")
 """Of a run's record, what the results say once, for all runs."""
 
 
@@ -147,6 +147,7 @@ class Comparing:
                 "held_out_images": found.confusions.total,
                 "accuracy": found.confusions.accuracy,
                 "seconds": round(found.seconds, 3),
+                "made_with": [describe_run(self.environment)],
             }
             self.folder.save_plan(plan, probe)
             self.folder.drop_state("probe", config.seed)
@@ -194,14 +195,13 @@ class Comparing:
                 finished(run, kept)
         missing = [run for run in runs if run not in figures]
         path = self.folder.path.resolve()
-        environment = {name: self.environment[name] for name in OF_RUN}
         train: Callable[..., Any]
         done: Callable[[Run, Any], None]
         if self.cluster is None:
-            inputs = RunInputs(self.config, self.base, plan, path, environment)
+            inputs = RunInputs(self.config, self.base, plan, path, self.environment)
             train, done = functools.partial(train_and_keep, inputs), finished
         else:  # the workers may not have this folder
-            inputs = RunInputs(self.config, self.base, plan, None, environment)
+            inputs = RunInputs(self.config, self.base, plan, None, None)
             train, done = functools.partial(train_run, inputs), received
         self._train(
             train,
@@ -242,6 +242,11 @@ class Comparing:
         }
         contrasts = contrast_figures(correct, labels, self.test.class_names)
         detectable = [item["minimum_detectable_difference"] for item in contrasts]
+        made_with = [part for run in runs for part in run.get("made_with") or [{}]]
+        made_with += probe.get("made_with", [])
+        if {} in made_with:  # of an earlier version; whether it was like this one nobody knows
+            made_with.append(describe_run(self.environment))
+        of_runs = values_of_runs(made_with)
         return {
             "schema": SCHEMA,
             "dataset": self.train.card.title,
@@ -265,12 +270,16 @@ class Comparing:
                 None if not detectable or None in detectable else max(detectable)
             ),
             "plan": plan.to_dict(),
-            "probe": {key: value for key, value in probe.items() if key != "seconds"},
+            "probe": {
+                key: value for key, value in probe.items() if key not in ("seconds", "made_with")
+            },
             "config": config.to_dict(),
             "environment": {
                 **self.environment,
+                # not of this process, which may have found all runs done
+                **{name: values[0] for name, values in of_runs.items() if len(values) == 1},
                 "probe_seconds": probe["seconds"],
-                "differing": differing(run.get("environment") for run in runs),
+                "differing": {name: values for name, values in of_runs.items() if len(values) > 1},
             },
         }
 

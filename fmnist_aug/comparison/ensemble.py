@@ -74,15 +74,21 @@ def predict_together(folder: Path, dataset: ImageDataset, arm: str | None = None
 
 
 def check_classes(path: Path, header: CheckpointHeader, dataset: ImageDataset) -> None:
-    """Refuse images of other classes than a checkpoint's.
+    """Refuse images of other classes, size or colours than a checkpoint's.
 
     Raises:
-        DataError: the class names differ.
+        DataError: they differ.
     """
     if dataset.class_names != header.class_names:
         raise DataError(
             f"{path} was trained on {header.card or 'another data set'}, whose "
             f"classes are not those of {dataset.card.title}; choose its own --dataset"
+        )
+    taken, given = (*header.image_size, len(header.mean)), tuple(dataset.images.shape[1:])
+    if taken != given:
+        raise DataError(
+            f"{path} takes images (height, width, channels) of {taken}, but those of "
+            f"{dataset.card.title} are {given}; --image-size brings an image folder to a size"
         )
 
 

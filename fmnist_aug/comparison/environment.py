@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,14 @@ import torch
 from fmnist_aug.training import Hardware
 
 PACKAGES = ("fmnist-aug", "torch", "numpy", "albumentations", "scikit-learn")
-OF_RUN = ("python", *(name.replace("-", "_") for name in PACKAGES), "threads", "commit")
-"""What a run's figures depend on besides configuration, seed and processor."""
+OF_RUN = (
+    "python",
+    *(name.replace("-", "_") for name in PACKAGES),
+    "device_name",
+    "threads",
+    "commit",
+)
+"""What a run's figures depend on besides configuration and seed."""
 
 
 def describe_environment(hardware: Hardware, command: str | None = None) -> dict[str, Any]:
@@ -35,16 +41,19 @@ def describe_environment(hardware: Hardware, command: str | None = None) -> dict
     }
 
 
-def differing(environments: Iterable[dict[str, Any] | None]) -> dict[str, list[Any]]:
-    """In what the environments of runs differ: name → the values, each once, in order.
+def describe_run(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of it that a run's record keeps."""
+    return {name: environment[name] for name in OF_RUN}
+
+
+def values_of_runs(environments: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """What the environments of runs say: for each name the values, each once, in order.
 
     Args:
-        environments: plain values by name; None of a run that was kept without any.
+        environments: as `describe_run` makes them; an empty one of a run that was kept without.
     """
-    known = [environment or {} for environment in environments]
-    names = {name: None for environment in known for name in environment}
-    values = {name: list({environment.get(name): None for environment in known}) for name in names}
-    return {name: found for name, found in values.items() if len(found) > 1}
+    known = list(environments)
+    return {name: list({environment.get(name): None for environment in known}) for name in OF_RUN}
 
 
 def _version(package: str) -> str | None:
@@ -63,18 +72,21 @@ def device_name(device: str) -> str:
 
 
 def _commit() -> str | None:
-    """The commit of a source checkout; None for an installed package."""
-    root = Path(__file__).parents[2]
-    if not (root / ".git").exists():
+    """The commit of a source checkout, and whether its package was changed since; else None."""
+    package = Path(__file__).parents[1]
+    if not (package.parent / ".git").exists():
         return None
     try:
-        found = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
+        commit, changes = (
+            subprocess.run(
+                ["git", "-C", str(package), *arguments],
+                capture_output=True,
+                text=True,
+                timeout=10,
+                check=True,
+            ).stdout.strip()
+            for arguments in (("rev-parse", "HEAD"), ("status", "--porcelain", "."))
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip()
+    return f"{commit} and changes" if changes else commit

@@ -31,7 +31,7 @@ from fmnist_aug.files import (
 from fmnist_aug.plan import ConfusionPlan
 
 _PROBE_FIGURES = {"held_out_images", "accuracy", "seconds"}
-_RUN_FILE = re.compile(rf"({'|'.join(ARMS)}|probe)-\d+\.(npz|safetensors|json)")
+_RUN_FILE = re.compile(rf"({'|'.join(ARMS)}|probe)-(0|[1-9]\d*)\.(npz|safetensors|json)")
 _FIGURE = re.compile(
     r"(accuracy|learning-curves|recall-change|confusion-difference|"
     rf"(confusion|mislabelled)-({'|'.join(ARMS)}))\.png"
@@ -55,6 +55,7 @@ class ComparisonFolder:
         self.results = path / "results.json"
         self.checksum = path / ".results.sha256"
         self.runs_csv = path / "runs.csv"
+        self.page = path / "report.html"
 
     def predictions(self, arm: str, seed: int) -> Path:
         """Logits and labels of the test set."""
@@ -86,7 +87,7 @@ class ComparisonFolder:
         """The precision of the comparison that the folder belongs to; None if there is none."""
         if not self.config.exists():
             return None
-        kept = read_json(self.config)
+        kept = self._read_config()
         hardware = kept.get("hardware") if isinstance(kept, dict) else None
         return hardware.get("precision") if isinstance(hardware, dict) else None
 
@@ -110,6 +111,8 @@ class ComparisonFolder:
         if not resume:
             try:
                 self._clear()
+            except RunFolderError:
+                raise
             except OSError as error:
                 raise RunFolderError(
                     f"cannot remove the earlier results in {self.path}: "
@@ -122,19 +125,23 @@ class ComparisonFolder:
                 if isinstance(kept.get("dataset"), str):  # may be as it was typed, bin/ for bin
                     kept["dataset"] = spell_dataset(kept["dataset"])
             difference = _first_difference(kept, config)
+            if difference and not _is_ours(kept):
+                raise RunFolderError(f"{self.config} is not of a comparison; choose another --out")
             if difference:
                 raise RunFolderError(
                     f"{self.path} belongs to another comparison ({difference}); choose another "
                     "--out, or --no-resume to start over"
                 )
             return
-        # else finished runs of who knows which configuration would pass for this one's
-        records = [
+        # else finished runs of who knows which configuration would pass for this one's, and files
+        # of somebody else be overwritten
+        written = [
             path
-            for path in sorted((self.path / "records").glob("*.json"))
-            if _RUN_FILE.fullmatch(path.name)
+            for name, ours in _WRITTEN.items()
+            for path in sorted((self.path / name).glob("*"))
+            if ours.fullmatch(path.name)
         ]
-        for path in (self.results, self.plan, *records):
+        for path in (self.results, self.plan, self.runs_csv, self.page, *written):
             if path.exists():
                 raise RunFolderError(
                     f"{path} is there but no {self.config.name}, so it is not of a comparison; "
@@ -247,7 +254,8 @@ class ComparisonFolder:
             return logits, labels
         except (OSError, ValueError, KeyError, RuntimeError, *_ZIP_ERRORS) as error:
             raise RunFolderError(
-                f"cannot read {path} ({error}); remove it and run the same command again"
+                f"cannot read {path} ({error}); remove it, and {self.results.name} if that is "
+                "there, and run the same command again, which does this run anew"
             ) from error
 
     def drop_state(self, arm: str, seed: int) -> None:
@@ -262,9 +270,14 @@ class ComparisonFolder:
         """Remove what a comparison wrote and nothing else."""
         if not self.config.exists():
             return
+        try:
+            foreign = not _is_ours(read_json(self.config))
+        except RunFolderError:
+            foreign = False  # damaged, which does not tell whose it was
+        if foreign:
+            raise RunFolderError(f"{self.config} is not of a comparison; choose another --out")
         # results first: as long as they are there the folder counts as done
-        page = self.path / "report.html"
-        for path in (self.results, self.checksum, self.runs_csv, page, self.plan):
+        for path in (self.results, self.checksum, self.runs_csv, self.page, self.plan):
             path.unlink(missing_ok=True)
         for name, ours in _WRITTEN.items():
             if (self.path / name).is_dir():
@@ -272,6 +285,10 @@ class ComparisonFolder:
                     if ours.fullmatch(path.name):
                         path.unlink()
         self.config.unlink()
+
+
+def _is_ours(config: Any) -> bool:
+    return isinstance(config, dict) and {"dataset", "arms", "settings"} <= config.keys()
 
 
 _ARRAYS = ("logits", "labels")

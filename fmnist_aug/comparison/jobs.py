@@ -212,7 +212,8 @@ class _Workers:
     def _start_server(self) -> socket.socket:
         ours, theirs = socket.socketpair()
         code = (
-            f"import sys; sys.path[:] = {sys.path!r}\n"
+            # as Python itself does, passing over what is no text
+            f"import sys; sys.path[:] = {[item for item in sys.path if isinstance(item, str)]!r}\n"
             "from fmnist_aug.comparison.worker import serve\n"
             f"serve({theirs.fileno()}, {_FORKS})"
         )

@@ -10,7 +10,7 @@ from fmnist_aug.comparison.comparing import write_comparison_report
 from fmnist_aug.comparison.folder import ComparisonFolder
 from fmnist_aug.comparison.inputs import load_slice
 from fmnist_aug.data import NAMED_DATASETS, ImageDataset, Split
-from fmnist_aug.errors import DataError, RunFolderError, UsageError
+from fmnist_aug.errors import DataError, FmnistAugError, RunFolderError, UsageError
 from fmnist_aug.files import owned_folder
 
 SPLITS: tuple[Split, Split] = ("train", "test")
@@ -46,6 +46,20 @@ def rebuild_report(
         else:
             advice = "finish the comparison with the same command first"
         raise RunFolderError(f"{path} holds no results.json; {advice}")
+    try:
+        return _rebuild(path, data_dir, dataset)
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, FmnistAugError):
+            raise
+        raise RunFolderError(
+            f"{path / 'results.json'} is not as a comparison writes it ({error!r}); remove it and "
+            "run the same command again, which makes it anew from the runs"
+        ) from error
+
+
+def _rebuild(
+    path: Path, data_dir: str | Path | None, dataset: str | Path | None
+) -> tuple[dict[str, Any], Path]:
     with owned_folder(path):
         found = load_comparison(path)
         results, config = found.results, found.results["config"]

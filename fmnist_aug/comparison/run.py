@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fmnist_aug.augment.policies import Policy
 from fmnist_aug.comparison.arms import arm_treatment
 from fmnist_aug.comparison.config import ComparisonConfig
-from fmnist_aug.comparison.environment import device_name
+from fmnist_aug.comparison.environment import describe_environment, describe_run
 from fmnist_aug.comparison.folder import ComparisonFolder
 from fmnist_aug.comparison.results import run_figures
 from fmnist_aug.data import ImageDataset
@@ -45,15 +45,15 @@ class RunInputs:
         base: the data set's base augmentation.
         plan: the comparison's plan.
         path: the comparison's folder; None on a machine that may not have it.
-        environment: what `OF_RUN` names, as it was when the comparison started: a checkout may
-            move on meanwhile.
+        environment: as it was when the comparison started, since a checkout may move on
+            meanwhile; None on another machine, which has its own.
     """
 
     config: ComparisonConfig
     base: Policy
     plan: ConfusionPlan
     path: Path | None
-    environment: Mapping[str, Any]
+    environment: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +92,7 @@ def train_run(
         hardware=config.hardware,
         state_path=inputs.path and ComparisonFolder(inputs.path).state(*run),
         on_progress=on_progress,
+        made_with=describe_run(inputs.environment or describe_environment(config.hardware)),
     )
     classifier = trained.classifier
     if inputs.plan.confusions is not None:
@@ -109,10 +110,7 @@ def train_run(
         curve=trained.curve,
     )
     figures["parameters"] = count_parameters(classifier.model)
-    figures["environment"] = {
-        **inputs.environment,
-        "device_name": device_name(trained.hardware.device),
-    }
+    figures["made_with"] = list(trained.made_with)
     if trained.refreshed:
         names = test.class_names
         figures["refreshed"] = [

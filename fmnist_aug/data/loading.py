@@ -191,6 +191,11 @@ def _load_path(
 def _load_idx(path: Path, files: tuple[Path, Path], split: Split) -> ImageDataset:
     images, labels, digests = read_idx_pair(*files)
     named = recognise(digests, split)
+    other: Split = "train" if split == "test" else "test"
+    other_files = find_idx_files(path, other)
+    if named is not None and other_files is not None:
+        # both splits must have the same names and card
+        named = named if recognise(read_idx_pair(*other_files)[2], other) is named else None
     if named is not None:
         return ImageDataset(images[..., None], labels, named.class_names, named.card, split)
     largest = int(labels.max())
@@ -209,4 +214,5 @@ def _card_of(path: Path) -> DatasetCard:
     """A card that promises nothing: an unknown data set is neither flipped nor moved."""
     title = path.resolve().name or "images"
     slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+    slug = slug or re.sub(r"[\W_]+", "-", title.lower()).strip("-")  # in letters of its own
     return DatasetCard(name=slug or "images", title=title)

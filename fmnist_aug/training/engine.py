@@ -10,9 +10,10 @@ resumed run equals an unbroken one.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,6 +57,8 @@ class TrainedModel:
         curve: epochs done, accuracy and mean loss since the point before, on the training images
             as they were drawn and augmented; at most 50 points, the same for a resumed run.
         refreshed: the plan after each refresh, if it was refreshed.
+        made_with: what was said so of each part of the training, each once; one but for those
+            that were resumed elsewhere.
     """
 
     classifier: Classifier
@@ -65,6 +68,7 @@ class TrainedModel:
     hardware: Hardware
     curve: tuple[tuple[float, ...], ...]
     refreshed: tuple[ConfusionPlan, ...] = ()
+    made_with: tuple[dict[str, Any], ...] = ()
 
 
 def train_model(
@@ -78,6 +82,7 @@ def train_model(
     state_path: Path | None = None,
     on_progress: Callable[[TrainProgress], None] | None = None,
     processes: Processes | None = None,
+    made_with: Mapping[str, Any] | None = None,
 ) -> TrainedModel:
     """Train a network on a data set, drawing and augmenting as the plan says.
 
@@ -92,6 +97,8 @@ def train_model(
             training goes on if it is there; removed by the caller.
         on_progress: called about twice a second.
         processes: who trains this network together; this process alone by default.
+        made_with: what the kept state shall say of this part of the training, such as versions;
+            plain values.
 
     Raises:
         DataError: a test split, or fewer than two classes.
@@ -167,6 +174,8 @@ def train_model(
         state = TrainingState(
             model, optimizers, batches.hard, curve, scaler, average, refreshed=refreshed
         )
+        if made_with:
+            state.made_with.append(dict(made_with))
         identity = {
             "settings": asdict(settings),
             "plan": plan.to_dict(),
@@ -252,6 +261,7 @@ def train_model(
         hardware,
         tuple(tuple(point) for point in curve.points),
         tuple(refreshed),
+        tuple(state.made_with),
     )
 
 

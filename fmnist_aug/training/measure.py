@@ -81,7 +81,11 @@ def _step_seconds(
     # as many images as give the same batch size: `batch_for` takes an eighth at most
     # spread over all of them, which may be sorted by class
     count = min(max(8, steps) * batch_size, len(dataset))
-    images = dataset.subset(np.linspace(0, len(dataset) - 1, count).astype(np.int64))
+    places = np.linspace(0, len(dataset) - 1, count).astype(np.int64)
+    others = np.flatnonzero(dataset.labels != dataset.labels[places[0]])
+    if len(others) and (dataset.labels[places] == dataset.labels[places[0]]).all():
+        places[-1] = others[-1]  # of one class alone nothing is trained
+    images = dataset.subset(places)
     epochs = steps * batch_size / len(images)
     short = dataclasses.replace(settings, epochs=epochs, batch_size=batch_size)
     trained = train_model(images, short, hardware=hardware)

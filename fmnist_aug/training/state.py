@@ -36,6 +36,8 @@ class TrainingState:
     seconds: float = 0.0
     refreshed: list[ConfusionPlan] = field(default_factory=list)
     """The plan after each refresh so far."""
+    made_with: list[dict[str, Any]] = field(default_factory=list)
+    """The environments in which it was trained, each once; the present one is the last."""
 
 
 def save_state(path: Path, state: TrainingState, identity: dict[str, Any]) -> None:
@@ -55,6 +57,7 @@ def save_state(path: Path, state: TrainingState, identity: dict[str, Any]) -> No
         "curve": state.curve.state_dict(),
         "scaler": state.scaler.state_dict(),
         "refreshed": [plan.to_dict() for plan in state.refreshed],
+        "made_with": state.made_with,
     }
     write_tensors(path, tensors, "training-state", header)
 
@@ -116,6 +119,11 @@ def _load(state: TrainingState, tensors: dict[str, Tensor], header: dict[str, An
             raise ValueError("a scale that is not finite")
         state.scaler.load_state_dict(header["scaler"])
     state.refreshed[:] = [ConfusionPlan.from_dict(value) for value in header["refreshed"]]
+    earlier = header.get("made_with", [])
+    if not isinstance(earlier, list) or not all(isinstance(item, dict) for item in earlier):
+        raise ValueError("environments that are none")
+    now = _as_json(state.made_with)
+    state.made_with[:0] = [item for item in earlier if item not in now]
     state.step, state.seconds = step, seconds
 
 

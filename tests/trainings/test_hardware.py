@@ -105,3 +105,12 @@ def test_precisions_are_measured_on_images_that_are_sorted_by_class(garments, mo
     by_class = garments.subset(np.argsort(garments.labels, kind="stable"))
     small = dataclasses.replace(SHORT, batch_size=4)
     assert measure_precision(by_class, small, "cpu", "fp32").step_seconds
+
+
+def test_precisions_are_measured_where_most_images_are_of_one_class(garments, monkeypatch):
+    labels = np.zeros(len(garments), np.int64)
+    labels[3] = 1
+    skewed = dataclasses.replace(garments, labels=labels)
+    monkeypatch.setattr(measure, "TURNS", 1)
+    small = dataclasses.replace(SHORT, batch_size=4)
+    assert measure_precision(skewed, small, "cpu", "fp32").step_seconds
