@@ -70,6 +70,7 @@ def test_a_comparison_whose_worker_is_killed_has_the_results_of_a_local_one(
     assert len(killed) == 1
     assert without_times(found.results) == without_times(local.results)
     assert found.results["environment"]["backend"] == "dask"
+    assert found.results["environment"]["differing"] == {}
     for path in (local.folder / "checkpoints").iterdir():
         one, other = (
             load_file(folder / "checkpoints" / path.name) for folder in (local.folder, found.folder)
