@@ -114,8 +114,8 @@ def training_options(function: Command) -> Command:
         click.option(
             "--preset",
             type=click.Choice(PRESETS),
-            help="Settings.  [default: gpu on GPUs that compute bf16, fast on other GPUs "
-            "and on CPUs that compute bf16, else light]",
+            help="Settings.  [default: gpu on GPUs that compute in bf16, fast on other GPUs "
+            "and on CPUs that compute in bf16, else light; --precision counts]",
         ),
         click.option(
             "--model", type=click.Choice(MODELS), help="Network.  [default: the preset's]"
