@@ -23,8 +23,8 @@ _SEALED, _SEAL = "sealed", "sha256"
 def write_bytes(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path`` so that a reader sees the old file or the new, never a part.
 
-    A temporary file in the same folder is written, flushed to the disk and renamed over ``path``,
-    or over the file that it links to.
+    A temporary file in the same folder is written, flushed to the disk and renamed over ``path``;
+    a link is replaced, and the file that it links to stays.
 
     Raises:
         RunFolderError: the file can't be written, or is a device or a pipe; what was there before
@@ -32,7 +32,6 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     _refuse_special(path)
     try:
-        path = path.resolve() if path.is_symlink() else path
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(".partial", f".{path.name[:40]}.", path.parent)
         try:

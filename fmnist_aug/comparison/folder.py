@@ -36,7 +36,7 @@ _FIGURE = re.compile(
     r"(accuracy|learning-curves|recall-change|confusion-difference|"
     rf"(confusion|mislabelled)-({'|'.join(ARMS)}))\.png"
 )
-_RUN_FOLDERS = ("predictions", "checkpoints", "records", "state")
+_RUN_FOLDERS = ("records", "predictions", "checkpoints", "state")
 _WRITTEN = {**dict.fromkeys(_RUN_FOLDERS, _RUN_FILE), "figures": _FIGURE}
 """Folders inside, and what a comparison calls its files there."""
 
