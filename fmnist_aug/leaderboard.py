@@ -6,6 +6,8 @@ the best epoch by the test set, which flatters; ours are means over runs, after 
 
 from __future__ import annotations
 
+import functools
+import os
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -85,21 +87,17 @@ def make_leaderboard(folders: Sequence[Path]) -> Leaderboard:
     """
     entries, left_out = published_entries(), dict[str, str]()
     errors: list[FmnistAugError] = []
-    names = _fingerprints("test") if folders else {}
-    trained = _fingerprints("train") if folders else {}
-    once: dict[Path, Path] = {}
-    for folder in folders:
-        once.setdefault(folder.resolve(), folder)
-    for folder in once.values():
+    once = {os.path.realpath(folder): folder for folder in reversed(folders)}
+    for folder in reversed(once.values()):
         try:
             results = ComparisonFolder(folder).load_results()
-            name = names.get(results["fingerprints"]["test"])
+            name = _named("test", results["fingerprints"]["test"])
             if name is None:
                 left_out[str(folder)] = (
                     f"tested on {int(results['test_images'])} images that are not the whole test "
                     "set of Fashion-MNIST or MNIST"
                 )
-            elif trained.get(results["fingerprints"]["train"]) != name:
+            elif _named("train", results["fingerprints"]["train"]) != name:
                 left_out[str(folder)] = (
                     f"trained on {int(results['train_images'])} images that are not the whole "
                     f"training set of {results['dataset']}"
@@ -108,18 +106,26 @@ def make_leaderboard(folders: Sequence[Path]) -> Leaderboard:
                 entries += _our_entries(name, results, folder)
         except RunFolderError as error:
             errors.append(error)
-            left_out[str(folder)] = str(error)
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-            text = f"{folder / 'results.json'} is not of a comparison ({error!r})"
-            errors.append(DataError(text))
-            left_out[str(folder)] = text
-    if errors and len(errors) == len(left_out) and not any(entry.ours for entry in entries):
+            errors.append(
+                DataError(f"{folder / 'results.json'} is not of a comparison ({error!r})")
+            )
+        else:
+            continue
+        left_out[str(folder)] = str(errors[-1])
+    if errors and len(errors) == len(once):
         raise errors[0]
     order = list(NAMED_DATASETS)
     entries.sort(key=lambda entry: (order.index(entry.dataset), -entry.accuracy))
     return Leaderboard(tuple(entries), left_out)
 
 
+def _named(split: Split, fingerprint: str) -> str | None:
+    """Which named data set's split it is of."""
+    return _fingerprints(split).get(fingerprint)
+
+
+@functools.cache
 def _fingerprints(split: Split) -> dict[str, str]:
     return {load_dataset(name, split).fingerprint(): name for name in NAMED_DATASETS}
 

@@ -40,3 +40,12 @@ def plain(text: object) -> str:
         for character in _TERMINAL_CODES.sub("", str(text))
         if character == "\n" or not unicodedata.category(character).startswith("C")
     )
+
+
+def class_title(name: str, label: int) -> str:
+    """A class's name, fit for printing; one whose name is blank is called by its number.
+
+    >>> class_title("shirt", 6), class_title(" ", 6)
+    ('shirt', 'class 6')
+    """
+    return clean(name) or f"class {label}"

@@ -108,7 +108,8 @@ def _goes_on() -> str:
         return ""
     if "--no-resume" in options:
         return "; the same command without --no-resume goes on from here"
-    left = "last finished run" if "dask" in options else "last epoch"
+    on_a_cluster = {"dask", "--backend=dask"} & {*options}
+    left = "last finished run" if on_a_cluster else "last epoch"
     return f"; the same command again goes on from the {left}"
 
 

@@ -56,8 +56,8 @@ def train(
     config = config_from(**options, runs=1)
     train_set, test_set = load_splits(config, options["data_dir"], options["stream"])
     config, _ = settle_precision(config, train_set)
-    name = f"{train_set.card.name}-{config.preset}.safetensors"
-    path = Path(name if out is None else out or ".")
+    default = f"{train_set.card.name}-{config.preset}.safetensors"
+    path = Path(default if out is None else out)
     card = train_set.card
     for written in (path, card_path(path)):
         check_writable(written)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,8 @@ def _check_apart(out: Path, dataset: Path) -> None:
     Raises:
         UsageError: it is there.
     """
-    if out.resolve().is_relative_to(dataset.resolve()):
+    # pathlib's own resolve fails on links that lead to themselves
+    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(dataset)):
         raise UsageError(
             f"{out} lies in the data set's own folder {dataset}, where the report's pictures would "
             "pass for its images; choose another --out"

@@ -109,10 +109,9 @@ class ComparisonFolder:
         for folder in (self.path, *(self.path / name for name in _WRITTEN)):
             remove_temporaries(folder)
         if not resume:
+            self._refuse_foreign()
             try:
                 self._clear()
-            except RunFolderError:
-                raise
             except OSError as error:
                 raise RunFolderError(
                     f"cannot remove the earlier results in {self.path}: "
@@ -125,9 +124,8 @@ class ComparisonFolder:
                 if isinstance(kept.get("dataset"), str):  # may be as it was typed, bin/ for bin
                     kept["dataset"] = spell_dataset(kept["dataset"])
             difference = _first_difference(kept, config)
-            if difference and not _is_ours(kept):
-                raise RunFolderError(f"{self.config} is not of a comparison; choose another --out")
             if difference:
+                self._refuse_foreign()
                 raise RunFolderError(
                     f"{self.path} belongs to another comparison ({difference}); choose another "
                     "--out, or --no-resume to start over"
@@ -157,6 +155,15 @@ class ComparisonFolder:
                 f"{self.config} cannot be read or was damaged, so nobody can tell whose results "
                 "these are; choose another --out, or --no-resume to start over"
             ) from error
+
+    def _refuse_foreign(self) -> None:
+        """Refuse a ``config.json`` that no comparison wrote, but not a damaged one."""
+        try:
+            kept = read_json(self.config)
+        except RunFolderError:  # missing, or nobody can tell whose it was
+            return
+        if not isinstance(kept, dict) or not {"dataset", "arms", "settings"} <= kept.keys():
+            raise RunFolderError(f"{self.config} is not of a comparison; choose another --out")
 
     def save_plan(self, plan: ConfusionPlan, probe: dict[str, Any]) -> None:
         """Write the plan, with what is known of its probe."""
@@ -270,12 +277,6 @@ class ComparisonFolder:
         """Remove what a comparison wrote and nothing else."""
         if not self.config.exists():
             return
-        try:
-            foreign = not _is_ours(read_json(self.config))
-        except RunFolderError:
-            foreign = False  # damaged, which does not tell whose it was
-        if foreign:
-            raise RunFolderError(f"{self.config} is not of a comparison; choose another --out")
         # results first: as long as they are there the folder counts as done
         for path in (self.results, self.checksum, self.runs_csv, self.page, self.plan):
             path.unlink(missing_ok=True)
@@ -285,10 +286,6 @@ class ComparisonFolder:
                     if ours.fullmatch(path.name):
                         path.unlink()
         self.config.unlink()
-
-
-def _is_ours(config: Any) -> bool:
-    return isinstance(config, dict) and {"dataset", "arms", "settings"} <= config.keys()
 
 
 _ARRAYS = ("logits", "labels")

@@ -19,7 +19,7 @@ from fmnist_aug.comparison.arms import base_augmentation
 from fmnist_aug.data import ImageDataset
 from fmnist_aug.errors import DataError
 from fmnist_aug.plan import ConfusionPlan
-from fmnist_aug.text import clean
+from fmnist_aug.text import class_title
 
 
 def augmented_samples(
@@ -59,7 +59,7 @@ def augmented_samples(
     ]
     return [
         (
-            f"{clean(train.class_names[label]) or f'class {label}'}, {words}",
+            f"{class_title(train.class_names[label], label)}, {words}",
             _augment(train, int(index), first, second, copies, pairs=pairs),
         )
         for label in classes

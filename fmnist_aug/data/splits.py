@@ -34,17 +34,15 @@ def held_out_split(
     from sklearn.model_selection import StratifiedShuffleSplit
 
     check_split(dataset)
-    classes, counts = np.unique(dataset.labels, return_counts=True)
+    counts = np.unique(dataset.labels, return_counts=True)[1]
     held_out_size = round(fraction * len(dataset))
     if counts.min() * min(held_out_size, len(dataset) - held_out_size) < len(dataset):
         # scikit-learn might round a small class's share of a part to none
         sizes = np.clip(np.round(fraction * counts).astype(int), 1, counts - 1)
         order = np.random.default_rng(random_state).permutation(len(dataset))
+        classes = _by_class(dataset.labels, order)
         held_out = np.concatenate(
-            [
-                order[dataset.labels[order] == label][:size]
-                for label, size in zip(classes, sizes, strict=True)
-            ]
+            [places[:size] for places, size in zip(classes, sizes, strict=True)]
         )
         fit = np.setdiff1d(order, held_out)
         return fit.astype(np.int64), np.sort(held_out).astype(np.int64)
@@ -106,8 +104,12 @@ def _choose_by_rank(labels: NDArray[np.int64], size: int, random_state: int) -> 
     """Sorted places of two of each class, then of equal shares of each, in chance order."""
     order = np.random.default_rng(random_state).permutation(len(labels))
     ranks = np.empty(len(labels))
-    for label in np.unique(labels):
-        places = order[labels[order] == label]
+    for places in _by_class(labels, order):
         ranks[places] = np.arange(len(places)) / len(places)
         ranks[places[:2]] -= 2  # before all others
     return np.sort(order[np.argsort(ranks[order], kind="stable")[:size]])
+
+
+def _by_class(labels: NDArray[np.int64], order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """The places of each class that has any, in that order."""
+    return [order[labels[order] == label] for label in np.unique(labels)]

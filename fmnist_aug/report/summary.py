@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_aug.report.wording import interval, join_names, number, p_value, percent, plural, points
-from fmnist_aug.text import clean
+from fmnist_aug.text import class_title, clean
 
 Results = dict[str, Any]
 """A comparison's results as `results.json` holds them (schema 1)."""
@@ -59,7 +59,7 @@ class Answer:
 
 def class_names(results: Results) -> list[str]:
     """The class names, fit for printing; a class whose name is blank is called by its number."""
-    return [clean(name) or f"class {label}" for label, name in enumerate(results["class_names"])]
+    return [class_title(name, label) for label, name in enumerate(results["class_names"])]
 
 
 def arm_names(results: Results) -> list[str]:

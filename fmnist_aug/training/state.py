@@ -119,7 +119,7 @@ def _load(state: TrainingState, tensors: dict[str, Tensor], header: dict[str, An
             raise ValueError("a scale that is not finite")
         state.scaler.load_state_dict(header["scaler"])
     state.refreshed[:] = [ConfusionPlan.from_dict(value) for value in header["refreshed"]]
-    earlier = header.get("made_with", [])
+    earlier = header.get("made_with", [{}])  # of an earlier version: nobody knows
     if not isinstance(earlier, list) or not all(isinstance(item, dict) for item in earlier):
         raise ValueError("environments that are none")
     now = _as_json(state.made_with)
