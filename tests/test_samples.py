@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,15 @@ def test_a_policy_of_one_operation_is_not_shown_twice(train):
     assert [caption.split(": ")[0] for caption, _ in found] == [
         "Dress, all draws",
         "Dress, extra draws",
+    ]
+
+
+def test_without_extra_draws_none_are_shown(train):
+    plan = dataclasses.replace(plan_with(train, "buttons"), extra_draws=(0.0,) * 10)
+    captions = [caption for caption, _ in augmented_samples(train, plan, [0, 6])]
+    assert [caption.split(": ")[0] for caption in captions] == [
+        "T-shirt/top, all draws",
+        "Shirt, all draws",
     ]
 
 

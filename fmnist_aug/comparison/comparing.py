@@ -311,5 +311,7 @@ def write_comparison_report(
         min(2, train.num_classes)
     )
     augment = results["config"]["settings"].get("augment", "none")
-    samples = augmented_samples(train, plan, classes, augment=augment)
+    samples = []
+    if any(run["arm"] != "baseline" for run in results["runs"]):
+        samples = augmented_samples(train, plan, classes, augment=augment)
     return write_report(path, results, test, logits, samples)

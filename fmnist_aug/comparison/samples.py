@@ -33,8 +33,9 @@ def augmented_samples(
 ) -> list[tuple[str, NDArray[np.uint8]]]:
     """For some training images: the original, then what each augmentation makes of it.
 
-    Shown are the base augmentation (all draws of uniform and targeted), each operation of the
-    targeted policy alone if there are several, and both together as the extra draws get them.
+    Shown are the base augmentation (all draws of uniform and targeted) and, if the plan draws any
+    image more often, each operation of the targeted policy alone if there are several, and both
+    together as the extra draws get them.
 
     Args:
         train: the training images.
@@ -54,9 +55,11 @@ def augmented_samples(
     parts = [Policy(_words(part), targeted.description, (part,)) for part in targeted.operations]
     shown = [
         *([(base, nothing, f"all draws: {base.description}")] if base.does_something else []),
-        *([(nothing, part, f"{part.name} alone") for part in parts] if len(parts) > 1 else []),
-        (base, targeted, f"extra draws: {_together(base, targeted).description}"),
     ]
+    if any(plan.extra_draws):
+        if len(parts) > 1:
+            shown += [(nothing, part, f"{part.name} alone") for part in parts]
+        shown.append((base, targeted, f"extra draws: {_together(base, targeted).description}"))
     return [
         (
             f"{class_title(train.class_names[label], label)}, {words}",

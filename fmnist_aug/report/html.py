@@ -89,6 +89,7 @@ def render_page(
         accuracy=tables.accuracy_table(results),
         arms=tables.arms_table(results),
         contrasts=tables.contrasts_table(results),
+        shown_by=summary.shown_by_contrasts(results),
         focus=tables.focus_table(results),
         focus_sentence=unbroken(summary.focus_sentence(results)),
         recall=tables.recall_table(results),

@@ -157,6 +157,24 @@ def focus_total(results: Results, arm: str) -> float:
     return float(sum(run["focus"]["missed"] + run["focus"]["claimed"] for run in runs) / len(runs))
 
 
+def shown_by_contrasts(results: Results) -> str:
+    """What one sees from arm to arm, in a sentence; empty if the arms that ran don't say."""
+    arms = arm_names(results)
+    parts = [
+        f"from {first} to {second} what {what} does"
+        for first, second, what in (
+            ("baseline", "uniform", "augmenting"),
+            ("uniform", "targeted", "aiming it at the confused classes"),
+        )
+        if first in arms and second in arms
+    ]
+    if not parts:
+        return ""
+    parts[0] = parts[0].replace(" what", " one sees what", 1)
+    sentence = ", ".join(parts)
+    return f"{sentence[0].upper()}{sentence[1:]}."
+
+
 def focus_sentence(results: Results) -> str:
     """How many mislabels the focus classes are part of, and how many that is of all mislabels."""
     if not focus_classes(results):

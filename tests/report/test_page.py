@@ -171,6 +171,23 @@ def test_any_shape_of_comparison_makes_a_page(options, tmp_path):
     assert printed(results)
 
 
+@pytest.mark.parametrize(
+    ("arms", "said"),
+    [
+        (ARMS, "From baseline to uniform one sees what augmenting does, from uniform to targeted"),
+        (("uniform", "targeted"), "From uniform to targeted one sees what aiming it"),
+        (("baseline", "targeted"), ""),
+        (("targeted",), ""),
+    ],
+    ids=str,
+)
+def test_the_page_explains_the_contrasts_of_the_arms_that_ran(arms, said, tmp_path):
+    test, logits, results = small(arms=arms)
+    text = " ".join(write_report(tmp_path, results, test, logits).read_text("utf-8").split())
+    assert said in text
+    assert ("one sees" in text) == bool(said)
+
+
 @pytest.mark.fault(4)
 def test_no_errors_at_all(tmp_path):
     test = make_dataset(4)
