@@ -19,6 +19,7 @@ from fmnist_aug.comparison.folder import ComparisonFolder
 from fmnist_aug.data import Split, load_dataset
 from fmnist_aug.data.named import NAMED_DATASETS
 from fmnist_aug.errors import DataError, FmnistAugError, RunFolderError
+from fmnist_aug.text import counted
 
 NOT_SAID = "not said"
 
@@ -132,7 +133,11 @@ def _fingerprints(split: Split) -> dict[str, str]:
 
 def _our_entries(dataset: str, results: dict[str, Any], folder: Path) -> list[Entry]:
     entries = []
-    epochs = float(results["config"]["settings"]["epochs"])
+    config = results["config"]
+    training = f"{float(config['settings']['epochs']):g} epochs, preset {results['preset']}"
+    if config.get("teacher"):
+        networks = counted(network["model"] for network in config["teacher"])
+        training += f", taught by {networks}"
     for arm, figures in results["arms"].items():
         runs = [run for run in results["runs"] if run["arm"] == arm]
         seconds = sum(float(run["train_seconds"]) for run in runs) / len(runs)
@@ -143,7 +148,7 @@ def _our_entries(dataset: str, results: dict[str, Any], folder: Path) -> list[En
                 accuracy=float(figures["mean"]),
                 model=f"{results['model']}, {arm}",
                 parameters=int(results["parameters"]),
-                training=f"{epochs:g} epochs, preset {results['preset']}",
+                training=training,
                 time=f"{seconds:.0f} s a run, {results['environment']['device_name']}",
                 runs="one run"
                 if spread is None
