@@ -67,9 +67,7 @@ def test_a_teacher_that_saw_other_images_is_refused(teachers, small, noisy, tmp_
     others = tmp_path / "others"
     for split in ("train", "test"):
         write_idx_folder(load_dataset("fashion-mnist", split).subset(np.arange(600, 900)), others)
-    with pytest.raises(
-        DataError, match=r"these 300 .* may know what is tested here"
-    ):
+    with pytest.raises(DataError, match=r"these 300 .* may know what is tested here"):
         compare(others, out=tmp_path / "out", teacher=[teachers], **QUICK)
     with pytest.raises(DataError, match="whose classes are not those of Fashion-MNIST"):
         compare("fashion-mnist", out=tmp_path / "out", teacher=[teachers], **QUICK)
