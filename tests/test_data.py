@@ -42,7 +42,7 @@ def labelled(labels):
 @pytest.fixture
 def folder(twenty, tmp_path):
     """Twenty images as gz files, and as many for testing."""
-    write_idx_folder(twenty, tmp_path)
+    write_idx_folder(twenty, str(tmp_path))
     for path in list(tmp_path.iterdir()):
         (tmp_path / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
         (tmp_path / f"{path.name.replace('train', 't10k')}").write_bytes(path.read_bytes())

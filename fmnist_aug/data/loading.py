@@ -117,7 +117,7 @@ def find_dataset_files(
     return packaged
 
 
-def write_idx_folder(dataset: ImageDataset, folder: Path) -> tuple[Path, Path]:
+def write_idx_folder(dataset: ImageDataset, folder: str | Path) -> tuple[Path, Path]:
     """Write a grey data set as two plain IDX files into ``folder``.
 
     Raises:
@@ -133,7 +133,7 @@ def write_idx_folder(dataset: ImageDataset, folder: Path) -> tuple[Path, Path]:
             f"{dataset.card.title} has {dataset.num_classes} classes; labels in IDX files are "
             "bytes, so at most 256 classes go into them"
         )
-    images_path, labels_path = (folder / stem for stem in FILE_STEMS[dataset.split])
+    images_path, labels_path = (Path(folder) / stem for stem in FILE_STEMS[dataset.split])
     for path in (images_path, labels_path):
         if (compressed := path.with_name(f"{path.name}.gz")).exists():
             raise RunFolderError(
