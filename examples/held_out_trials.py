@@ -22,13 +22,7 @@ import click
 import numpy as np
 
 from fmnist_aug import ConfusionPlan, ConfusionReport, load_dataset
-from fmnist_aug.comparison import (
-    arm_treatment,
-    base_augmentation,
-    load_teacher,
-    make_plan,
-    measure_confusions,
-)
+from fmnist_aug.comparison import arm_treatment, base_augmentation, make_plan, measure_confusions
 from fmnist_aug.comparison.results import focus_figures
 from fmnist_aug.data import held_out_split
 from fmnist_aug.models import count_parameters
@@ -47,8 +41,6 @@ SPLIT_SEED = 1
 @click.option("--plan", "changes", default="{}", help="Changes to the plan, as JSON.")
 @click.option("--keep", type=float, default=0.5, help="For --arm train.")
 @click.option("--seed", type=int, default=0)
-@click.option("--teacher", type=click.Path(path_type=Path), multiple=True, help="As in compare.")
-@click.option("--save", type=click.Path(path_type=Path), help="Keep the trained checkpoint here.")
 @click.option("--images", type=int, help="Only so many training images, for a quick look.")
 @click.option("--out", type=click.Path(path_type=Path), default="held_out_trials.jsonl")
 def main(
@@ -60,8 +52,6 @@ def main(
     changes: str,
     keep: float,
     seed: int,
-    teacher: tuple[Path, ...],
-    save: Path | None,
     images: int | None,
     out: Path,
 ) -> None:
@@ -82,17 +72,12 @@ def main(
         plan = dataclasses.replace(make_plan(probe, fitting), **json.loads(changes))
         counts = np.bincount(fitting.labels, minlength=fitting.num_classes).tolist()
         base, plan = arm_treatment(arm, plan, base, counts)
-    taught_by = load_teacher(teacher, fitting)  # refuses one that has seen the held-out images
     started = time.process_time()
-    identity = repr((chosen, plan, base, seed, fitting.fingerprint(), teacher))
+    identity = repr((chosen, plan, base, seed, fitting.fingerprint()))
     digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
     state = out.with_name(f"{out.stem}-{digest}.state")
-    trained = train_model(
-        fitting, chosen, base=base, plan=plan, seed=seed, state_path=state, teacher=taught_by
-    )
+    trained = train_model(fitting, chosen, base=base, plan=plan, seed=seed, state_path=state)
     seconds = time.process_time() - started
-    if save is not None:
-        trained.classifier.save(save)
     report = ConfusionReport.from_predictions(
         held_out.labels, trained.classifier.predict_logits(held_out.images), train.class_names
     )
@@ -104,7 +89,6 @@ def main(
         "settings": json.loads(settings),
         "plan": {"keep": plan.keep, "policy": plan.policy, "extra_draws": plan.extra_draws},
         "seed": seed,
-        **({"teacher": taught_by.name} if taught_by else {}),
         "accuracy": report.accuracy,
         "per_class_recall": [round(value, 4) for value in report.recall],
         "focus": focus_figures(report, train.card.focus or plan.classes),

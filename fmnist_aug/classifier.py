@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fmnist_aug.confusion import ConfusionReport
-from fmnist_aug.data import ImageDataset, Images, StreamedImages, blocks
+from fmnist_aug.data import Images, StreamedImages, blocks
 from fmnist_aug.errors import CheckpointError, DataError, FmnistAugError
 from fmnist_aug.files import write_bytes
 from fmnist_aug.models import create_model
@@ -274,30 +274,6 @@ def load_classifier(path: str | Path, device: str = "cpu") -> Classifier:
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
         raise CheckpointError(f"{path} holds weights that are not finite; train again")
     return Classifier(model, header, device)
-
-
-def check_fits(name: object, header: CheckpointHeader, dataset: ImageDataset) -> None:
-    """Refuse images of other classes, size or colours than a network's.
-
-    Args:
-        name: what to call the network, such as its file.
-        header: its header.
-        dataset: the images.
-
-    Raises:
-        DataError: they differ.
-    """
-    if dataset.class_names != header.class_names:
-        raise DataError(
-            f"{name} was trained on {header.card or 'another data set'}, whose "
-            f"classes are not those of {dataset.card.title}; choose its own --dataset"
-        )
-    taken, given = (*header.image_size, len(header.mean)), tuple(dataset.images.shape[1:])
-    if taken != given:
-        raise DataError(
-            f"{name} takes images (height, width, channels) of {taken}, but those of "
-            f"{dataset.card.title} are {given}; --image-size brings an image folder to a size"
-        )
 
 
 def _check_header(header: CheckpointHeader) -> None:

@@ -19,7 +19,6 @@ from fmnist_aug.comparison.folder import ComparisonFolder
 from fmnist_aug.data import Split, load_dataset
 from fmnist_aug.data.named import NAMED_DATASETS
 from fmnist_aug.errors import DataError, FmnistAugError, RunFolderError
-from fmnist_aug.text import counted
 
 NOT_SAID = "not said"
 
@@ -133,11 +132,7 @@ def _fingerprints(split: Split) -> dict[str, str]:
 
 def _our_entries(dataset: str, results: dict[str, Any], folder: Path) -> list[Entry]:
     entries = []
-    config = results["config"]
-    training = f"{float(config['settings']['epochs']):g} epochs, preset {results['preset']}"
-    if config.get("teacher"):
-        networks = counted(network["model"] for network in config["teacher"])
-        training += f", taught by {networks}"
+    epochs = float(results["config"]["settings"]["epochs"])
     for arm, figures in results["arms"].items():
         runs = [run for run in results["runs"] if run["arm"] == arm]
         seconds = sum(float(run["train_seconds"]) for run in runs) / len(runs)
@@ -148,7 +143,7 @@ def _our_entries(dataset: str, results: dict[str, Any], folder: Path) -> list[En
                 accuracy=float(figures["mean"]),
                 model=f"{results['model']}, {arm}",
                 parameters=int(results["parameters"]),
-                training=training,
+                training=f"{epochs:g} epochs, preset {results['preset']}",
                 time=f"{seconds:.0f} s a run, {results['environment']['device_name']}",
                 runs="one run"
                 if spread is None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Iterable
 
 _TERMINAL_CODES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours and cursor moves
@@ -51,12 +49,3 @@ def class_title(name: str, label: int) -> str:
     ('shirt', 'class 6')
     """
     return clean(name) or f"class {label}"
-
-
-def counted(names: Iterable[object]) -> str:
-    """Names with how often each is there, fit for printing.
-
-    >>> counted(["deep-cnn-48", "fast-cnn", "deep-cnn-48"])
-    '2 × deep-cnn-48, 1 × fast-cnn'
-    """
-    return ", ".join(f"{number} × {name}" for name, number in Counter(map(clean, names)).items())

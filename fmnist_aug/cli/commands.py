@@ -18,7 +18,6 @@ from fmnist_aug.cli.options import (
     output_options,
     parse_jobs,
     plan_options,
-    teacher_option,
     tracker_options,
     training_options,
 )
@@ -35,7 +34,6 @@ from fmnist_aug.text import clean
     help="Use this plan, or the one that comes with the package.  [default: made from the "
     "confusions of a probe]",
 )
-@teacher_option
 @click.option("--runs", type=int, default=3, help="Trainings of each arm.")
 @click.option(
     "--arm",

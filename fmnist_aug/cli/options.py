@@ -135,16 +135,6 @@ def training_options(function: Command) -> Command:
     )(function)
 
 
-teacher_option = click.option(
-    "--teacher",
-    type=click.Path(),
-    multiple=True,
-    metavar="CHECKPOINT|FOLDER",
-    help="Learn the answers of this network, or of all of a comparison's, instead of the labels "
-    "(repeatable).",
-)
-
-
 def plan_options(function: Command) -> Command:
     """What to target."""
     return _all(

@@ -12,7 +12,6 @@ from fmnist_aug.cli.options import (
     ARMS,
     data_options,
     output_options,
-    teacher_option,
     tracker_options,
     training_options,
 )
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 @click.command()
 @data_options
 @training_options
-@teacher_option
 @click.option(
     "--out",
     type=click.Path(),
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
 @output_options
 def train(
     out: str | None,
-    teacher: tuple[str, ...],
     tensorboard: str | None,
     mlflow: str | None,
     as_json: bool,
@@ -47,12 +44,7 @@ def train(
     torchrun starts it on several processes: torchrun --nproc-per-node=2 -m fmnist_aug train
     """
     from fmnist_aug.cli.progress import ProgressDisplay
-    from fmnist_aug.comparison import (
-        base_augmentation,
-        load_splits,
-        load_teacher,
-        settle_precision,
-    )
+    from fmnist_aug.comparison import base_augmentation, load_splits, settle_precision
     from fmnist_aug.files import check_writable, write_text
     from fmnist_aug.model_card import card_path, model_card
     from fmnist_aug.models import count_parameters
@@ -66,7 +58,6 @@ def train(
     config, _ = settle_precision(config, train_set)
     default = f"{train_set.card.name}-{config.preset}.safetensors"
     path = Path(default if out is None else out)
-    taught_by = load_teacher(teacher, train_set)
     card = train_set.card
     for written in (path, card_path(path)):
         check_writable(written)
@@ -94,7 +85,6 @@ def train(
                 lambda progress: trackers.training(run, progress),
             ),
             processes=processes,
-            teacher=taught_by,
         )
         if processes.rank:
             return
@@ -106,8 +96,6 @@ def train(
         "test accuracy": f"{correct.mean():.2%} of {len(correct)} images",
         "training": f"preset {config.preset}, {epochs:g} epochs, seed {config.seed}",
     }
-    if taught_by:
-        facts["taught by"] = taught_by.name
     write_text(card_path(path), model_card(trained.classifier, path.name, facts))
     print_values(
         {
@@ -119,7 +107,6 @@ def train(
             "dataset": card.title,
             "fingerprint": train_set.fingerprint(),
             "model": config.settings.model,
-            "teacher": taught_by.name if taught_by else None,
             "parameters": count_parameters(trained.classifier.model),
             "steps": trained.steps,
             "images_seen": trained.images_seen,
@@ -155,8 +142,8 @@ def evaluate(
     **data: Any,
 ) -> None:
     """Test a CHECKPOINT, or an ensemble of them, on a split of a data set."""
-    from fmnist_aug.classifier import check_fits, load_classifier
-    from fmnist_aug.comparison.ensemble import predict_together
+    from fmnist_aug.classifier import load_classifier
+    from fmnist_aug.comparison.ensemble import check_classes, predict_together
     from fmnist_aug.confusion import ConfusionReport
     from fmnist_aug.data import load_dataset
 
@@ -171,7 +158,7 @@ def evaluate(
         # before the data, which takes longer to read
         classifier = load_classifier(checkpoint)
         dataset = load_dataset(dataset_name, "train" if split == "train" else "test", **data)
-        check_fits(Path(checkpoint), classifier.header, dataset)
+        check_classes(Path(checkpoint), classifier.header, dataset)
         predictions = classifier.predict_logits(dataset.images)
     else:
         dataset = load_dataset(dataset_name, "train" if split == "train" else "test", **data)

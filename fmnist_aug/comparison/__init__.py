@@ -11,7 +11,6 @@ from fmnist_aug.comparison.probe import (
     measure_out_of_fold,
     run_probe,
 )
-from fmnist_aug.comparison.teachers import load_teacher
 from fmnist_aug.statistics import Contrast, contrast
 
 __all__ = [
@@ -26,7 +25,6 @@ __all__ = [
     "contrast",
     "load_split",
     "load_splits",
-    "load_teacher",
     "make_plan",
     "measure_confusions",
     "measure_out_of_fold",

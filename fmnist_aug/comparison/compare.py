@@ -18,7 +18,6 @@ from fmnist_aug.comparison.inputs import load_splits
 from fmnist_aug.comparison.jobs import Schedule, make_schedule
 from fmnist_aug.comparison.plan_files import check_plan, load_plan
 from fmnist_aug.comparison.sharing import share_images
-from fmnist_aug.comparison.teachers import load_teacher
 from fmnist_aug.computing import use_threads
 from fmnist_aug.confusion import class_index
 from fmnist_aug.data import NAMED_DATASETS, ImageDataset, check_split
@@ -41,7 +40,6 @@ def compare(
     scheduler: str | None = None,
     stream: bool | None = None,
     plan: ConfusionPlan | str | Path | None = None,
-    teacher: Sequence[str | Path] = (),
     command: str | None = None,
     on_progress: OnProgress | None = None,
     **options: Any,
@@ -65,16 +63,13 @@ def compare(
         stream: as for `load_dataset`.
         plan: a plan, its file, or ``default`` for the one that comes with the package; by default
             one is made from the confusions of a probe.
-        teacher: checkpoints, and folders of comparisons, trained on the same images: all runs, but
-            not the probe, learn the mean of their probabilities instead of the labels.
         command: how to repeat this, for the record.
         on_progress: called as things happen.
         **options: as for `resolve_config`: ``preset``, ``runs``, ``seed``, ``arms``, ``pairs``, …
 
     Raises:
         UsageError: an argument that can't be used.
-        DataError: the data is missing, damaged, or unfit; the teacher was trained on other images.
-        CheckpointError: a teacher can't be read.
+        DataError: the data is missing, damaged, or unfit.
         RunFolderError: the folder can't be used.
         TrainingError: a loss is no longer finite, or processes or workers died again and again.
     """
@@ -94,9 +89,6 @@ def compare(
     if plan is not None:
         check_plan(plan, train)
     _check_trainable(config, train)
-    taught_by = load_teacher(teacher, train)
-    if taught_by:
-        config = dataclasses.replace(config, teacher=tuple(taught_by.describe()))
     path = Path(out) if out is not None else Path("runs") / f"{train.card.name}-{config.preset}"
     if out is not None and config.dataset not in NAMED_DATASETS:
         _check_apart(path, Path(config.dataset))
@@ -108,15 +100,7 @@ def compare(
         if folder.results.exists():
             return load_comparison(path)
         return Comparing(
-            config,
-            schedule,
-            cluster,
-            (train, test),
-            folder,
-            fingerprints,
-            taught_by,
-            command,
-            on_progress,
+            config, schedule, cluster, (train, test), folder, fingerprints, command, on_progress
         ).execute()
 
 

@@ -33,7 +33,7 @@ from fmnist_aug.comparison.run import (
 from fmnist_aug.data import ImageDataset
 from fmnist_aug.files import write_text
 from fmnist_aug.plan import ConfusionPlan
-from fmnist_aug.training import Teacher, TrainProgress
+from fmnist_aug.training import TrainProgress
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,6 @@ class Comparing:
         splits: Splits,
         folder: ComparisonFolder,
         fingerprints: dict[str, str],
-        teacher: Teacher | None,
         command: str | None,
         on_progress: OnProgress | None,
     ) -> None:
@@ -103,7 +102,6 @@ class Comparing:
         self.splits = self.train, self.test = splits
         self.folder = folder
         self.fingerprints = fingerprints
-        self.teacher = teacher
         # described now: a checkout may move on while this runs
         self.environment = {
             **describe_environment(config.hardware, command),
@@ -200,10 +198,10 @@ class Comparing:
         train: Callable[..., Any]
         done: Callable[[Run, Any], None]
         if self.cluster is None:
-            inputs = RunInputs(self.config, self.base, plan, path, self.environment, self.teacher)
+            inputs = RunInputs(self.config, self.base, plan, path, self.environment)
             train, done = functools.partial(train_and_keep, inputs), finished
         else:  # the workers may not have this folder
-            inputs = RunInputs(self.config, self.base, plan, None, None, self.teacher)
+            inputs = RunInputs(self.config, self.base, plan, None, None)
             train, done = functools.partial(train_run, inputs), received
         self._train(
             train,

@@ -52,8 +52,6 @@ class ComparisonConfig:
         hardware: device and precision, which may still have to be measured.
         flip: whether mirrored images keep their label; None for what the data set's card says.
         image_size: side to which the pictures of an image folder are brought.
-        teacher: of each network whose answers are learned instead of the labels, what
-            `Teacher.describe` says; None if the labels are.
     """
 
     dataset: str
@@ -73,7 +71,6 @@ class ComparisonConfig:
     hardware: Hardware
     flip: bool | None
     image_size: int | None
-    teacher: tuple[dict[str, str], ...] | None = None
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -85,7 +82,6 @@ class ComparisonConfig:
         value = dataclasses.asdict(self)
         value["arms"] = list(self.arms)
         value["plan"] = self.plan and self.plan.to_dict()
-        value["teacher"] = self.teacher and list(self.teacher)
         return value
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fmnist_aug.classifier import CheckpointHeader, check_fits, load_classifier
+from fmnist_aug.classifier import CheckpointHeader, load_classifier
 from fmnist_aug.comparison.folder import ComparisonFolder
 from fmnist_aug.data import ImageDataset
-from fmnist_aug.errors import CheckpointError
+from fmnist_aug.errors import CheckpointError, DataError
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,11 @@ def predict_together(folder: Path, dataset: ImageDataset, arm: str | None = None
     total = np.zeros((len(dataset), dataset.num_classes))
     members = []
     first: tuple[Path, CheckpointHeader] | None = None
-    for found_arm, seed, path in checkpoints_in(folder, arm):
+    for found_arm, seed, path in _checkpoints(folder, arm):
         classifier = load_classifier(path)
         first = first or (path, classifier.header)
         _check_alike(path, classifier.header, *first)
-        check_fits(path, classifier.header, dataset)
+        check_classes(path, classifier.header, dataset)
         probabilities = classifier.predict_proba(dataset.images)
         total += probabilities
         correct = probabilities.argmax(axis=1) == dataset.labels
@@ -73,12 +73,26 @@ def predict_together(folder: Path, dataset: ImageDataset, arm: str | None = None
     return Ensemble(tuple(members), total / len(members))
 
 
-def checkpoints_in(folder: Path, arm: str | None = None) -> Iterator[tuple[str, int, Path]]:
-    """Arm, seed and path of the checkpoints of a comparison, of one arm if it is named.
+def check_classes(path: Path, header: CheckpointHeader, dataset: ImageDataset) -> None:
+    """Refuse images of other classes, size or colours than a checkpoint's.
 
     Raises:
-        CheckpointError: there is none.
+        DataError: they differ.
     """
+    if dataset.class_names != header.class_names:
+        raise DataError(
+            f"{path} was trained on {header.card or 'another data set'}, whose "
+            f"classes are not those of {dataset.card.title}; choose its own --dataset"
+        )
+    taken, given = (*header.image_size, len(header.mean)), tuple(dataset.images.shape[1:])
+    if taken != given:
+        raise DataError(
+            f"{path} takes images (height, width, channels) of {taken}, but those of "
+            f"{dataset.card.title} are {given}; --image-size brings an image folder to a size"
+        )
+
+
+def _checkpoints(folder: Path, arm: str | None) -> Iterator[tuple[str, int, Path]]:
     found = ComparisonFolder(folder).checkpoints()
     if not found:
         raise CheckpointError(

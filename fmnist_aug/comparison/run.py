@@ -19,7 +19,7 @@ from fmnist_aug.comparison.results import run_figures
 from fmnist_aug.data import ImageDataset
 from fmnist_aug.models import count_parameters
 from fmnist_aug.plan import ConfusionPlan
-from fmnist_aug.training import Teacher, TrainProgress, train_model
+from fmnist_aug.training import TrainProgress, train_model
 
 
 class Run(NamedTuple):
@@ -47,7 +47,6 @@ class RunInputs:
         path: the comparison's folder; None on a machine that may not have it.
         environment: as it was when the comparison started, since a checkout may move on
             meanwhile; None on another machine, which has its own.
-        teacher: whose answers the runs learn; None for the labels.
     """
 
     config: ComparisonConfig
@@ -55,7 +54,6 @@ class RunInputs:
     plan: ConfusionPlan
     path: Path | None
     environment: Mapping[str, Any] | None
-    teacher: Teacher | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +93,6 @@ def train_run(
         state_path=inputs.path and ComparisonFolder(inputs.path).state(*run),
         on_progress=on_progress,
         made_with=describe_run(inputs.environment or describe_environment(config.hardware)),
-        teacher=inputs.teacher,
     )
     classifier = trained.classifier
     if inputs.plan.confusions is not None:

@@ -158,8 +158,6 @@ def _facts(results: summary.Results) -> list[tuple[str, str]]:
         ("preset", clean(results["preset"])),
         ("runs", f"{runs} in {plural(len(summary.arm_names(results)), 'arm')}"),
     ]
-    if teacher := summary.taught_by(results):
-        facts.append(("taught by", teacher))
     if environment.get("device"):
         facts.append(("device", clean(environment["device"])))
     return facts

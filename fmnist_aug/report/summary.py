@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_aug.report.wording import interval, join_names, number, p_value, percent, plural, points
-from fmnist_aug.text import class_title, clean, counted
+from fmnist_aug.text import class_title, clean
 
 Results = dict[str, Any]
 """A comparison's results as `results.json` holds them (schema 1)."""
@@ -155,15 +155,6 @@ def focus_total(results: Results, arm: str) -> float:
     """Mislabels an arm made in the focus classes, missed and claimed, averaged over its runs."""
     runs = runs_of(results, arm)
     return float(sum(run["focus"]["missed"] + run["focus"]["claimed"] for run in runs) / len(runs))
-
-
-def taught_by(results: Results) -> str:
-    """The networks whose answers all arms learned instead of the labels; empty if there are none.
-
-    Comparisons of earlier versions, and made-up ones, don't say.
-    """
-    teachers = (results.get("config") or {}).get("teacher") or []
-    return counted(network["model"] for network in teachers)
 
 
 def shown_by_contrasts(results: Results) -> str:

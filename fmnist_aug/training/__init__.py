@@ -11,14 +11,12 @@ from fmnist_aug.training.settings import (
     default_preset,
     get_preset,
 )
-from fmnist_aug.training.teaching import Teacher
 
 __all__ = [
     "PRESETS",
     "Hardware",
     "Measured",
     "Preset",
-    "Teacher",
     "TrainProgress",
     "TrainSettings",
     "TrainedModel",

@@ -38,7 +38,6 @@ from fmnist_aug.training.replay import ReplayedStep, Step
 from fmnist_aug.training.resizing import Resized, resize, size_at, work_done
 from fmnist_aug.training.settings import TrainSettings
 from fmnist_aug.training.state import TrainingState, load_state, save_state
-from fmnist_aug.training.teaching import Teacher
 from fmnist_aug.training.whitening import first_convolution, whiten
 
 _GPU_STATE_SECONDS = 5.0
@@ -84,7 +83,6 @@ def train_model(
     on_progress: Callable[[TrainProgress], None] | None = None,
     processes: Processes | None = None,
     made_with: Mapping[str, Any] | None = None,
-    teacher: Teacher | None = None,
 ) -> TrainedModel:
     """Train a network on a data set, drawing and augmenting as the plan says.
 
@@ -101,11 +99,9 @@ def train_model(
         processes: who trains this network together; this process alone by default.
         made_with: what the kept state shall say of this part of the training, such as versions;
             plain values.
-        teacher: whose answers are learned instead of the labels; it must not have seen what the
-            network is tested on.
 
     Raises:
-        DataError: a test split, fewer than two classes, or images that the teacher doesn't take.
+        DataError: a test split, or fewer than two classes.
         TrainingError: the loss is no longer finite.
         RunFolderError: the state can't be written.
         UsageError: the batches are too small to be shared by the processes, or several processes
@@ -113,8 +109,6 @@ def train_model(
     """
     require_training_data(dataset, "training")
     check_classes(dataset)
-    if teacher:
-        teacher.check(dataset)
     processes = processes or Processes()
     hardware = hardware or choose_hardware()
     device = torch.device(hardware.device)
@@ -189,7 +183,6 @@ def train_model(
             "seed": seed,
             "precision": hardware.precision,
             "header": asdict(header),
-            **({"teacher": teacher.describe()} if teacher else {}),
         }
         load_state(state_path, state, identity)
         progress = ProgressReporter(
@@ -205,21 +198,18 @@ def train_model(
         started = kept - state.seconds
         model.train()
         network = processes.wrap(model)
-        answers = teacher.on(hardware, header) if teacher else None
-        smoothing = 0.0 if teacher else settings.label_smoothing
 
         def train_step(draws: Tensor, decoded: Tensor | None) -> tuple[Tensor, Tensor]:
-            inputs, drawn, indices = batches.make(draws, decoded)
-            targets = answers(inputs) if answers else drawn
+            inputs, targets, indices = batches.make(draws, decoded)
             inputs = resize(inputs, size_at_step(state.step))
             weight = processes.weight(len(targets), batch_size)
-            loss, logits = _train_step(state, network, inputs, targets, weight, smoothing, hardware)
+            loss, logits = _train_step(state, network, inputs, targets, weight, settings, hardware)
             labels = batches.labels[indices]
             correct = (logits.argmax(dim=1) == labels).sum()
             if plan.keep < 1:
                 losses = F.cross_entropy(logits, labels, reduction="none")
-                if drawn.ndim == 2:  # how hard an image is by itself doesn't show in a mixture
-                    mixed = drawn.amax(dim=1) < 1
+                if targets.ndim == 2:  # how hard an image is by itself doesn't show in a mixture
+                    mixed = targets.amax(dim=1) < 1
                     losses = losses.masked_fill(mixed, -torch.inf)
                 batches.hard.record(
                     *(processes.gather(values, batch_size) for values in (indices, losses))
@@ -293,14 +283,14 @@ def _train_step(
     inputs: Tensor,
     targets: Tensor,
     weight: float,
-    smoothing: float,
+    settings: TrainSettings,
     hardware: Hardware,
 ) -> tuple[Tensor, Tensor]:
     dtype = hardware.autocast_dtype
     with torch.autocast(hardware.device, dtype, enabled=dtype is not None):
         logits = network(inputs)
     logits = logits.float()
-    loss = F.cross_entropy(logits, targets, label_smoothing=smoothing) * weight
+    loss = F.cross_entropy(logits, targets, label_smoothing=settings.label_smoothing) * weight
     for optimizer in state.optimizers:
         optimizer.zero_grad()
     state.scaler.scale(loss).backward()
