@@ -53,9 +53,9 @@ def augmented_samples(
     nothing = get_policy("none")
     pairs = [(pair.first, pair.second) for pair in plan.pairs]
     parts = [Policy(_words(part), targeted.description, (part,)) for part in targeted.operations]
-    shown = [
-        *([(base, nothing, f"all draws: {base.description}")] if base.does_something else []),
-    ]
+    shown = []
+    if base.does_something:
+        shown.append((base, nothing, f"all draws: {base.description}"))
     if any(plan.extra_draws):
         if len(parts) > 1:
             shown += [(nothing, part, f"{part.name} alone") for part in parts]

@@ -158,21 +158,17 @@ def focus_total(results: Results, arm: str) -> float:
 
 
 def shown_by_contrasts(results: Results) -> str:
-    """What one sees from arm to arm, in a sentence; empty if the arms that ran don't say."""
+    """What one sees in the differences between the arms that ran, in a sentence; may be empty."""
     arms = arm_names(results)
     parts = [
-        f"from {first} to {second} what {what} does"
+        f"what {what} does ({second} − {first})"
         for first, second, what in (
             ("baseline", "uniform", "augmenting"),
             ("uniform", "targeted", "aiming it at the confused classes"),
         )
         if first in arms and second in arms
     ]
-    if not parts:
-        return ""
-    parts[0] = parts[0].replace(" what", " one sees what", 1)
-    sentence = ", ".join(parts)
-    return f"{sentence[0].upper()}{sentence[1:]}."
+    return f"One sees {join_names(parts)}." if parts else ""
 
 
 def focus_sentence(results: Results) -> str:
