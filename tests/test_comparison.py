@@ -307,6 +307,12 @@ def test_the_plan_finds_t_shirt_and_shirt_by_itself(tmp_path):
     assert found.results["arms"]["baseline"]["std"] is None
 
 
+def test_a_comparison_that_augments_nothing_shows_no_augmented_samples(small, finished, tmp_path):
+    plain = compare(small, out=tmp_path, runs=1, arms=["baseline"], pairs="0:6", **QUICK)
+    pages = [(found.folder / "report.html").read_text("utf-8") for found in (finished, plain)]
+    assert ['id="samples"' in page for page in pages] == [True, False]
+
+
 @pytest.mark.parametrize(
     "options",
     [
