@@ -37,6 +37,7 @@ def test_quick_sections_give_figures_and_ratios_with_their_spread(tmp_path):
     assert [name.split(",")[0] for name in training] == ["baseline-cnn", "fast-cnn"]
     for comparison in training.values():
         assert "engine : multiplications alone" in comparison["ratios"]
+    assert "preset original, draws : plain loop" in training[next(iter(training))]["ratios"]
     convolution = results["convolution"]["comparisons"]
     assert "128 to 256 channels, 14 × 14" in convolution
     augmentation = results["augmentation"]["comparisons"]
