@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from fmnist_aug.training.progress import ProgressReporter, TrainProgress
 from fmnist_aug.training.replay import ReplayedStep, Step
 from fmnist_aug.training.resizing import Resized, resize, size_at, work_done
 from fmnist_aug.training.settings import TrainSettings
+from fmnist_aug.training.sharpness import UPHILL_SHARE, Uphill
 from fmnist_aug.training.state import TrainingState, load_state, save_state
 from fmnist_aug.training.whitening import first_convolution, whiten
 
@@ -168,6 +170,7 @@ def train_model(
         )
         curve = LearningCurve(steps, batch_size, len(dataset), device)
         average = WeightAverage(model, settings.ema) if settings.ema else None
+        uphill = Uphill(model, settings.sam) if settings.sam else None
         optimizers = make_optimizers(model, settings)
         # without effect but for fp16, whose small gradients would vanish
         scaler = torch.amp.GradScaler(hardware.device, enabled=hardware.precision == "fp16")
@@ -203,7 +206,9 @@ def train_model(
             inputs, targets, indices = batches.make(draws, decoded)
             inputs = resize(inputs, size_at_step(state.step))
             weight = processes.weight(len(targets), batch_size)
-            loss, logits = _train_step(state, network, inputs, targets, weight, settings, hardware)
+            loss, logits = _train_step(
+                state, network, uphill, inputs, targets, weight, settings, hardware
+            )
             labels = batches.labels[indices]
             correct = (logits.argmax(dim=1) == labels).sum()
             if plan.keep < 1:
@@ -280,6 +285,7 @@ def check_classes(dataset: ImageDataset) -> None:
 def _train_step(
     state: TrainingState,
     network: Callable[[Tensor], Tensor],
+    uphill: Uphill | None,
     inputs: Tensor,
     targets: Tensor,
     weight: float,
@@ -287,13 +293,27 @@ def _train_step(
     hardware: Hardware,
 ) -> tuple[Tensor, Tensor]:
     dtype = hardware.autocast_dtype
-    with torch.autocast(hardware.device, dtype, enabled=dtype is not None):
-        logits = network(inputs)
-    logits = logits.float()
-    loss = F.cross_entropy(logits, targets, label_smoothing=settings.label_smoothing) * weight
-    for optimizer in state.optimizers:
-        optimizer.zero_grad()
-    state.scaler.scale(loss).backward()
+
+    def predict(
+        network: Callable[[Tensor], Tensor], inputs: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        with torch.autocast(hardware.device, dtype, enabled=dtype is not None):
+            logits = network(inputs)
+        logits = logits.float()
+        return F.cross_entropy(logits, targets, label_smoothing=settings.label_smoothing), logits
+
+    place: AbstractContextManager[None] = nullcontext()
+    if uphill:
+        few = max(2, round(UPHILL_SHARE * len(targets)))  # batch norm needs two
+        # each of several processes goes uphill by its own images, which nobody waits for
+        nearby, _ = predict(state.model, inputs[:few], targets[:few])
+        place = uphill.of(state.scaler.scale(nearby))
+    with place:
+        loss, logits = predict(network, inputs, targets)
+        loss = loss * weight
+        for optimizer in state.optimizers:
+            optimizer.zero_grad()
+        state.scaler.scale(loss).backward()
     for optimizer in state.optimizers:
         state.scaler.step(optimizer)
     state.scaler.update()

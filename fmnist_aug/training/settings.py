@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -40,6 +41,8 @@ class TrainSettings:
             only see them as they are.
         ema: decay of the running average of the weights with which is predicted in the end; 0 for
             the last weights themselves.
+        sam: how far uphill of the weights the gradients are taken (sharpness-aware minimisation),
+            as the Euclidean norm over all matrices and kernels; 0 for where the weights are.
         test_time_flip: average the logits of an image and its mirror image, of a network that was
             trained on mirrored images.
         test_time_shift: average in the logits of the image moved by one pixel each way, where
@@ -61,6 +64,7 @@ class TrainSettings:
     whitening: bool = False
     progressive_resizing: float = 0.0
     ema: float = 0.0
+    sam: float = 0.0
     test_time_flip: bool = True
     test_time_shift: bool = False
 
@@ -78,6 +82,8 @@ class TrainSettings:
             )
         if not 0 <= self.ema < 1:
             raise UsageError(f"ema must lie between 0 and 1, not {self.ema}")
+        if not 0 <= self.sam < math.inf:
+            raise UsageError(f"sam must be a number of at least 0, not {self.sam}")
         if not get_policy(self.augment).on_base:
             raise UsageError(f"the policy {self.augment!r} cannot follow a base augmentation")
 

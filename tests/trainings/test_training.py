@@ -77,9 +77,9 @@ class Stop(Exception):
     [
         SHORT,
         dataclasses.replace(SHORT, augment="erasing-mix", ema=0.9, progressive_resizing=0.6),
-        TrainSettings(model="baseline-cnn", epochs=2, batch_size=75, learning_rate=0.02),
+        TrainSettings(model="baseline-cnn", epochs=2, batch_size=75, learning_rate=0.02, sam=0.1),
     ],
-    ids=["muon and hard examples", "mixing, resizing and an average", "sgd and dropout"],
+    ids=["muon and hard examples", "mixing, resizing and an average", "sgd, dropout and sam"],
 )
 def test_a_training_that_was_stopped_goes_on_to_the_same_weights(
     garments, plan, tmp_path, settings, monkeypatch
