@@ -292,24 +292,14 @@ def _train_step(
     settings: TrainSettings,
     hardware: Hardware,
 ) -> tuple[Tensor, Tensor]:
-    dtype = hardware.autocast_dtype
-
-    def predict(
-        network: Callable[[Tensor], Tensor], inputs: Tensor, targets: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        with torch.autocast(hardware.device, dtype, enabled=dtype is not None):
-            logits = network(inputs)
-        logits = logits.float()
-        return F.cross_entropy(logits, targets, label_smoothing=settings.label_smoothing), logits
-
     place: AbstractContextManager[None] = nullcontext()
     if uphill:
         few = max(2, round(UPHILL_SHARE * len(targets)))  # batch norm needs two
         # each of several processes goes uphill by its own images, which nobody waits for
-        nearby, _ = predict(state.model, inputs[:few], targets[:few])
+        nearby, _ = _loss(state.model, inputs[:few], targets[:few], settings, hardware)
         place = uphill.of(state.scaler.scale(nearby))
     with place:
-        loss, logits = predict(network, inputs, targets)
+        loss, logits = _loss(network, inputs, targets, settings, hardware)
         loss = loss * weight
         for optimizer in state.optimizers:
             optimizer.zero_grad()
@@ -318,6 +308,21 @@ def _train_step(
         state.scaler.step(optimizer)
     state.scaler.update()
     return loss.detach(), logits.detach()
+
+
+def _loss(
+    network: Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    targets: Tensor,
+    settings: TrainSettings,
+    hardware: Hardware,
+) -> tuple[Tensor, Tensor]:
+    """Mean loss, and float32 logits (N, classes)."""
+    dtype = hardware.autocast_dtype
+    with torch.autocast(hardware.device, dtype, enabled=dtype is not None):
+        logits = network(inputs)
+    logits = logits.float()
+    return F.cross_entropy(logits, targets, label_smoothing=settings.label_smoothing), logits
 
 
 def _header(dataset: ImageDataset, settings: TrainSettings, base: Policy) -> CheckpointHeader:

@@ -41,8 +41,9 @@ class TrainSettings:
             only see them as they are.
         ema: decay of the running average of the weights with which is predicted in the end; 0 for
             the last weights themselves.
-        sam: how far uphill of the weights the gradients are taken (sharpness-aware minimisation),
-            as the Euclidean norm over all matrices and kernels; 0 for where the weights are.
+        sam: how far uphill of the weights the gradients are taken (sharpness-aware minimisation,
+            arXiv 2010.01412), as the Euclidean norm over all matrices and kernels; 0 for where the
+            weights are.
         test_time_flip: average the logits of an image and its mirror image, of a network that was
             trained on mirrored images.
         test_time_shift: average in the logits of the image moved by one pixel each way, where
