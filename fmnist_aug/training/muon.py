@@ -23,10 +23,10 @@ took 2.1 instead of 3.1 ms, 48 × 432 longer than in fp32."""
 
 
 class Muon(Optimizer):
-    """Orthogonalised momentum for convolution weights (out, in, height, width).
+    """Orthogonalised momentum for weights (out, in) or (out, in, height, width).
 
     Each weight is scaled to the norm sqrt(out) before the step, so the learning rate is a share
-    of the weight and no weight decay is needed. Meant for convolutions followed by a norm.
+    of the weight and no weight decay is needed. Meant for layers followed by a norm.
 
     Args:
         params: weights with at least 2 dimensions.

@@ -11,15 +11,17 @@ from fmnist_aug.training.sgd import SGD, Optimizer
 
 
 def make_optimizers(model: nn.Module, settings: TrainSettings) -> list[Optimizer]:
-    """SGD for all weights, or Muon for the inner convolutions beside it, as the settings say."""
+    """SGD for all weights, or Muon for the inner ones beside it, as the settings say."""
+    parameters = list(model.parameters())
     inner: list[nn.Parameter] = []
-    weights: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    for parameter in model.parameters():
-        if settings.optimizer == "muon" and parameter.ndim == 4 and parameter.shape[1] > 3:
-            inner.append(parameter)
-        else:
-            (weights if parameter.ndim > 1 else others).append(parameter)
+    if settings.optimizer == "muon":
+        inner = [weight for weight in parameters if weight.ndim == 4 and weight.shape[1] > 3]
+        if settings.muon_linear:
+            inner += [weight for weight in parameters if weight.ndim == 2][:-1]
+    taken = set(map(id, inner))
+    rest = [parameter for parameter in parameters if id(parameter) not in taken]
+    weights = [parameter for parameter in rest if parameter.ndim > 1]
+    others = [parameter for parameter in rest if parameter.ndim < 2]
     optimizers: list[Optimizer] = [
         SGD(
             [

@@ -29,6 +29,7 @@ class TrainSettings:
         muon_learning_rate: peak of Muon's.
         momentum: of SGD.
         muon_momentum: of Muon.
+        muon_linear: let Muon move the fully connected layers too, but for the last.
         weight_decay: of SGD, on weights, not on biases and norms.
         warmup: share of the steps over which the rate rises from 0; it then falls to 0.
         label_smoothing: share of the target that is spread over all classes.
@@ -58,6 +59,7 @@ class TrainSettings:
     muon_learning_rate: float = 0.05
     momentum: float = 0.9
     muon_momentum: float = 0.6
+    muon_linear: bool = False
     weight_decay: float = 5e-4
     warmup: float = 0.2
     label_smoothing: float = 0.1

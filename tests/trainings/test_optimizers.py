@@ -23,6 +23,22 @@ def test_each_optimizer_gets_its_own_settings():
     assert (muon.momentum, muon.param_groups[0]["lr"]) == (0.7, 0.02)
 
 
+@pytest.mark.parametrize(("linear", "shapes"), [(False, []), (True, [(256, 12544)])])
+def test_muon_takes_the_inner_weights_and_each_weight_has_one_optimizer(linear, shapes):
+    model = create_model("baseline-cnn")
+    sgd, muon = make_optimizers(model, dataclasses.replace(SHORT, muon_linear=linear))
+    taken = [tuple(weight.shape) for weight in muon.param_groups[0]["params"]]
+    assert taken == [(128, 128, 3, 3), (256, 128, 3, 3), *shapes]
+    of_sgd = [len(group["params"]) for group in sgd.param_groups]
+    assert sum(of_sgd) + len(taken) == len(list(model.parameters()))
+    assert all(weight.ndim > 1 for weight in sgd.param_groups[0]["params"])
+    assert all(weight.ndim == 1 for weight in sgd.param_groups[1]["params"])
+    (alone,) = make_optimizers(model, dataclasses.replace(SHORT, optimizer="sgd", muon_linear=True))
+    assert sum(len(group["params"]) for group in alone.param_groups) == len(
+        list(model.parameters())
+    )
+
+
 @pytest.mark.parametrize("make", [SGD, Muon])
 def test_a_learning_rate_in_a_tensor_moves_the_weights_as_a_number_does(make):
     """Recorded steps on a GPU read it from there."""
