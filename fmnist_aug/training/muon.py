@@ -1,4 +1,4 @@
-"""Muon for convolutions: each step moves along the nearest orthogonal matrix of the momentum.
+"""Muon, for convolutions too: each step moves along the nearest orthogonal matrix of the momentum.
 
 Keller Jordan's optimiser, with the normalised weights and the three Newton–Schulz iterations of
 ``airbench94_muon.py`` in https://github.com/KellerJordan/cifar10-airbench (94 % on CIFAR-10 in 8

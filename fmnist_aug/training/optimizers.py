@@ -19,9 +19,8 @@ def make_optimizers(model: nn.Module, settings: TrainSettings) -> list[Optimizer
         if settings.muon_linear:
             inner += [weight for weight in parameters if weight.ndim == 2][:-1]
     taken = set(map(id, inner))
-    rest = [parameter for parameter in parameters if id(parameter) not in taken]
-    weights = [parameter for parameter in rest if parameter.ndim > 1]
-    others = [parameter for parameter in rest if parameter.ndim < 2]
+    weights = [weight for weight in parameters if weight.ndim > 1 and id(weight) not in taken]
+    others = [parameter for parameter in parameters if parameter.ndim < 2]
     optimizers: list[Optimizer] = [
         SGD(
             [
