@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from fmnist_aug import ConfusionPlan, ConfusionReport, compare
 from fmnist_aug.augment import POLICIES
+from fmnist_aug.cli.main import cli
 from fmnist_aug.cli.searching import run_search
 from fmnist_aug.comparison import plan_files, resolve_config, search
 from fmnist_aug.comparison.plan_files import check_plan, load_plan
@@ -17,7 +19,7 @@ from fmnist_aug.comparison.probe import Probe
 from fmnist_aug.comparison.search import SPACE, search_plan
 from fmnist_aug.data import load_dataset
 from fmnist_aug.errors import DataError, RunFolderError, UsageError
-from fmnist_aug.training import Hardware, TrainSettings
+from fmnist_aug.training import Hardware, Measured, TrainSettings
 
 pytest.importorskip("optuna")
 SETTINGS = TrainSettings(model="fast-cnn", epochs=0.25, batch_size=50, optimizer="muon")
@@ -133,6 +135,19 @@ def test_a_finished_search_trains_nothing_and_another_is_refused(
     assert first.policy == train.card.policy, "the first trial is the plan without a search"
     with pytest.raises(RunFolderError, match="its seed differs"):
         search_plan(train, SETTINGS, found, path, trials=1, seed=1, **OPTIONS)
+    bf16 = OPTIONS | {"hardware": Hardware("cpu", "bf16")}
+    with pytest.raises(RunFolderError, match="its precision differs"):
+        search_plan(train, SETTINGS, found, path, trials=1, **bf16)
+
+
+def test_the_probe_and_the_search_share_one_measured_precision(small, tmp_path, monkeypatch):
+    seconds = {"fp32": 0.1, "bf16": 0.3}
+    answers = iter([Measured(Hardware("cpu", "fp32"), seconds, seconds)])
+    monkeypatch.setattr("fmnist_aug.comparison.config.measure_precision", lambda *_: next(answers))
+    command = ["plan", "--dataset", str(small), "--search", "--trials", "1", "--preset", "smoke"]
+    command += ["--epochs", "0.3", "--pairs", "0:6", "--precision", "measure"]
+    done = CliRunner().invoke(cli, [*command, "--study", str(tmp_path / "study.db")])
+    assert done.exit_code == 0, done.output
 
 
 def test_the_first_trial_keeps_as_many_draws_as_the_preset(train, found, tmp_path, monkeypatch):

@@ -39,7 +39,7 @@ def confusions(
     config = config_from(**options)
     if options["epochs"] is not None:  # a comparison's probe takes no more than the preset's
         config = dataclasses.replace(config, probe_epochs=options["epochs"])
-    found, train_set = _probe(config, quiet, **options)
+    found, train_set, _ = _probe(config, quiet, **options)
     _print_confusions(found, top, as_json)
     if out is not None and not _write_confused_images(Path(out), found, train_set):
         click.echo(f"no mistakes, so there are no images to write to {clean(out)}", err=as_json)
@@ -127,7 +127,7 @@ def plan(
         if search and changed:
             raise click.UsageError("--search takes neither --policy nor --folds nor --refresh")
         config = config_from(pairs=pairs, **options)
-        found, train_set = _probe(config, quiet, folds=folds, **options)
+        found, train_set, config = _probe(config, quiet, folds=folds, **options)
         if search:
             made = run_search(config, found, train_set, study, trials or 40, budget, quiet)
         else:
@@ -146,7 +146,8 @@ COMMANDS = (confusions, plan)
 
 def _probe(
     config: ComparisonConfig, quiet: bool, *, folds: int | None = None, **options: Any
-) -> tuple[Probe, ImageDataset]:
+) -> tuple[Probe, ImageDataset, ComparisonConfig]:
+    """What was confused, in which images, and the options with a precision that is settled."""
     from fmnist_aug.cli.progress import ProgressDisplay
     from fmnist_aug.comparison import (
         base_augmentation,
@@ -171,13 +172,13 @@ def _probe(
                 hardware=config.hardware,
                 on_progress=lambda progress: display.training("fold", progress),
             )
-            return found, train_set
+            return found, train_set, config
         found = run_probe(
             train_set,
             config,
             on_progress=lambda progress: display.training("probe", progress),
         )
-    return found, train_set
+    return found, train_set, config
 
 
 def _print_confusions(found: Probe, top: int, as_json: bool) -> None:

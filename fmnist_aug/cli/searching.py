@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fmnist_aug.cli.progress import ProgressDisplay
-from fmnist_aug.comparison import ComparisonConfig, base_augmentation, settle_precision
+from fmnist_aug.comparison import ComparisonConfig, base_augmentation
 from fmnist_aug.comparison.probe import Probe
 from fmnist_aug.comparison.search import SearchTrial, search_plan
 from fmnist_aug.data import ImageDataset
@@ -21,8 +21,7 @@ def run_search(
     budget_minutes: float | None,
     quiet: bool,
 ) -> ConfusionPlan:
-    """Search as the options say and tell of each trial; arguments as for `search_plan`."""
-    config, _ = settle_precision(config, train)
+    """Search as the options say, with a precision that is settled, and tell of each trial."""
     path = Path(study or f"{train.card.name}-{config.preset}-search.db")
     with ProgressDisplay(quiet) as display:
 

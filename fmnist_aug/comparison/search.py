@@ -19,7 +19,7 @@ from fmnist_aug.data import ImageDataset, held_out_split, require_training_data
 from fmnist_aug.errors import RunFolderError, UsageError
 from fmnist_aug.plan import EXTRA_PER_IMAGE, KEEP, SHARE_FOR_OTHERS, ConfusionPlan
 from fmnist_aug.statistics import mean_interval
-from fmnist_aug.training import Hardware, TrainSettings, train_model
+from fmnist_aug.training import Hardware, TrainSettings, choose_hardware, train_model
 
 REPEATS = 3
 """Trainings a trial, each on another split; a hopeless trial is stopped after fewer."""
@@ -109,7 +109,7 @@ def search_plan(
         held_out: share of the images to test on, another split for each repeat.
         repeats: trainings a trial.
         seed: of splits, trainings and proposals.
-        hardware: device and precision.
+        hardware: device and precision; by itself as `choose_hardware` decides.
         on_trial: called after each trial.
 
     Raises:
@@ -123,9 +123,11 @@ def search_plan(
     optuna = _optuna()
     if not ConfusionPlan.from_report(found.confusions, pairs).pairs:
         raise UsageError("there are no confusions to target, so there is nothing to search for")
+    hardware = hardware or choose_hardware()
     identity = {
         "fingerprint": train.fingerprint(),
         "settings": dataclasses.asdict(settings),
+        "precision": hardware.precision,
         "confusions": found.confusions.to_dict(),
         "pairs": pairs,
         "base": repr(base),
