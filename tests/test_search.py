@@ -148,6 +148,7 @@ def test_the_probe_and_the_search_share_one_measured_precision(small, tmp_path, 
     command += ["--epochs", "0.3", "--pairs", "0:6", "--precision", "measure"]
     done = CliRunner().invoke(cli, [*command, "--study", str(tmp_path / "study.db")])
     assert done.exit_code == 0, done.output
+    assert next(answers, None) is None, "nothing was measured"
 
 
 def test_the_first_trial_keeps_as_many_draws_as_the_preset(train, found, tmp_path, monkeypatch):
