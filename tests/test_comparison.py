@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from fmnist_aug import ConfusionPlan, compare, load_classifier, load_dataset
 from fmnist_aug.cli.main import cli
 from fmnist_aug.comparison import comparing, config, contrast, load_splits
+from fmnist_aug.comparison.compare import load_comparison
 from fmnist_aug.comparison.config import resolve_config
 from fmnist_aug.comparison.environment import describe_environment
 from fmnist_aug.comparison.folder import ComparisonFolder
@@ -124,6 +125,62 @@ def test_a_finished_comparison_is_not_repeated(finished, small):
 def test_another_configuration_in_the_folder_is_refused_with_the_difference(finished, small):
     with pytest.raises(RunFolderError, match="runs is 2 there and 3 now"):
         compare(small, out=finished.folder, runs=3, pairs="0:6", **QUICK)
+
+
+def test_arms_and_runs_are_added_to_a_finished_comparison(finished, small, tmp_path):
+    options = {**QUICK, "pairs": "0:6"}
+    before = compare(small, out=tmp_path, runs=1, arms=["uniform", "targeted"], **options)
+    page = (tmp_path / "report.html").read_bytes()
+    changed = ComparisonFolder(tmp_path).record("uniform", 0).stat().st_mtime_ns
+    with pytest.raises(RunFolderError, match=r"arms is .* --out, --extend to add what is new, or"):
+        compare(small, out=tmp_path, runs=2, **options)
+
+    def stop(progress):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(small, out=tmp_path, runs=2, extend=True, on_progress=stop, **options)
+    kept = load_comparison(tmp_path)
+    assert (kept.results, before.results["looks"]) == (before.results, [])
+    rebuild_report(tmp_path)
+    assert (tmp_path / "report.html").read_bytes() == page
+
+    again = compare(small, out=tmp_path, runs=2, **options)  # the folder is this one's already
+    assert again.results["looks"] == [1]
+    expected = without_times(finished.results)
+    assert without_times({**again.results, "looks": []}) == expected
+    assert ComparisonFolder(tmp_path).record("uniform", 0).stat().st_mtime_ns == changed
+    assert "when the results of 1 an arm were known" in headline(again.results)
+    assert "were known" not in headline(finished.results)
+    compare(small, out=tmp_path, runs=2, extend=True, **options)
+    assert json.loads((tmp_path / "results.json").read_text()) == again.results, "nothing to add"
+    once_more = compare(small, out=tmp_path, runs=3, extend=True, **options)
+    assert once_more.results["looks"] == [1, 2]
+    assert [run["seed"] for run in once_more.results["runs"]] == [0, 1, 2] * 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "difference"),
+    [
+        ({"runs": 1}, "runs is 2 there and 1 now"),
+        ({"arms": ["uniform", "targeted"]}, "arms is"),
+        ({"arms": ["uniform", "targeted", "sampler-only"]}, "arms is"),
+        ({"runs": 3, "seed": 1}, "seed is 0 there and 1 now"),
+        ({"runs": 3, "epochs": 0.2}, "is 0.3 there and 0.2 now"),
+    ],
+)
+def test_nothing_but_more_arms_and_runs_can_be_added(finished, small, changes, difference):
+    before = (finished.folder / "config.json").read_bytes()
+    options = {**QUICK, "runs": 2, "pairs": "0:6", **changes}
+    with pytest.raises(RunFolderError, match=rf"{difference}.*; choose another --out, or"):
+        compare(small, out=finished.folder, extend=True, **options)
+    assert (finished.folder / "config.json").read_bytes() == before
+
+
+def test_adding_and_starting_over_exclude_each_other(small, tmp_path):
+    with pytest.raises(UsageError, match="--extend, --no-resume"):
+        compare(small, out=tmp_path / "out", extend=True, resume=False)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_report_is_rebuilt_from_the_files(finished, small):

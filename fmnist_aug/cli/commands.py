@@ -65,6 +65,9 @@ from fmnist_aug.text import clean
 @click.option(
     "--resume/--no-resume", default=True, help="Go on in a folder that has results, or start over."
 )
+@click.option(
+    "--extend", is_flag=True, help="Add arms or runs to the comparison in the folder of results."
+)
 @tracker_options
 @output_options
 def compare(

@@ -35,6 +35,7 @@ def compare(
     out: str | Path | None = None,
     data_dir: str | Path | None = None,
     resume: bool = True,
+    extend: bool = False,
     jobs: int | None = None,
     backend: str = "local",
     scheduler: str | None = None,
@@ -56,6 +57,8 @@ def compare(
         out: folder for the results; ``runs/<dataset>-<preset>`` by default.
         data_dir: folder in which named sets are looked for before the packaged ones.
         resume: whether to go on in a folder that has results already, or to start over.
+        extend: whether the folder may be of a comparison with fewer of these arms or runs; what
+            it lacks is added, and its results stay until the new ones are written.
         jobs: runs side by side; None for as many as the cores can do, one on a GPU; on a cluster
             as many as its workers take.
         backend: ``local``, or ``dask`` for the workers of a Dask cluster (extra ``dask``).
@@ -74,6 +77,8 @@ def compare(
         TrainingError: a loss is no longer finite, or processes or workers died again and again.
     """
     check_backend(backend, scheduler)
+    if extend and not resume:
+        raise UsageError("extend adds to what no resume removes (--extend, --no-resume); leave one")
     if out is not None and not str(out):
         raise UsageError("out is empty; name a folder (--out), or leave it out")
     if plan is not None and not isinstance(plan, ConfusionPlan):
@@ -96,11 +101,20 @@ def compare(
         folder = ComparisonFolder(path)
         fingerprints = {"train": train.fingerprint(), "test": test.fingerprint()}
         config, measured = _settle(config, train, folder if resume else None, schedule)
-        folder.claim({**config.to_dict(), "fingerprints": fingerprints}, resume, measured)
-        if folder.results.exists():
-            return load_comparison(path)
+        folder.claim({**config.to_dict(), "fingerprints": fingerprints}, resume, measured, extend)
+        earlier = load_comparison(path) if folder.results.exists() else None
+        if earlier and earlier.is_of(config):
+            return earlier
         return Comparing(
-            config, schedule, cluster, (train, test), folder, fingerprints, command, on_progress
+            config,
+            schedule,
+            cluster,
+            (train, test),
+            folder,
+            fingerprints,
+            command,
+            on_progress,
+            earlier,
         ).execute()
 
 
@@ -113,8 +127,11 @@ def load_comparison(path: Path) -> Comparison:
     """
     results = ComparisonFolder(path).load_results()
     try:
-        return Comparison(path, results, ConfusionPlan.from_dict(results["plan"]))
-    except (KeyError, TypeError) as error:
+        found = Comparison(path, results, ConfusionPlan.from_dict(results["plan"]))
+        if not (found.runs and results["config"]["arms"]):
+            raise KeyError("runs")
+        return found
+    except (LookupError, TypeError, ValueError) as error:
         raise DataError(f"{path / 'results.json'} is not of a comparison ({error!r})") from error
 
 

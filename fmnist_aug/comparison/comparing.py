@@ -50,6 +50,15 @@ class Comparison:
     results: dict[str, Any]
     plan: ConfusionPlan
 
+    @property
+    def runs(self) -> int:
+        """Trainings of each arm."""
+        return int(self.results["config"]["runs"])
+
+    def is_of(self, config: ComparisonConfig) -> bool:
+        """Whether it has this configuration's arms and runs; in its folder all else is the same."""
+        return self.runs == config.runs and self.results["config"]["arms"] == list(config.arms)
+
 
 @dataclass(frozen=True)
 class ComparisonProgress:
@@ -95,6 +104,7 @@ class Comparing:
         fingerprints: dict[str, str],
         command: str | None,
         on_progress: OnProgress | None,
+        earlier: Comparison | None,
     ) -> None:
         self.config = config
         self.schedule = schedule
@@ -109,6 +119,7 @@ class Comparing:
             "backend": "dask" if cluster else "local",
         }
         self.on_progress = on_progress
+        self.earlier = earlier
         self.base = base_augmentation(self.train, config.settings.augment)
         self.trainings = (config.plan is None) + len(config.arms) * config.runs
         self.done = 0
@@ -228,6 +239,16 @@ class Comparing:
         else:
             train_runs(functools.partial(train, self.splits), runs, schedule, on_run)
 
+    def _looks(self) -> list[int]:
+        """How many runs of each arm there were when results were written to which runs were added.
+
+        Each look at the results is a chance to find something by chance.
+        """
+        if self.earlier is None:
+            return []
+        looks = list(self.earlier.results.get("looks", ()))
+        return looks + [self.earlier.runs] * (self.earlier.runs < self.config.runs)
+
     def _results(
         self,
         runs: list[dict[str, Any]],
@@ -274,6 +295,7 @@ class Comparing:
                 key: value for key, value in probe.items() if key not in ("seconds", "made_with")
             },
             "config": config.to_dict(),
+            "looks": self._looks(),
             "environment": {
                 **self.environment,
                 # not of this process, which may have found all runs done

@@ -92,7 +92,11 @@ class ComparisonFolder:
         return hardware.get("precision") if isinstance(hardware, dict) else None
 
     def claim(
-        self, config: dict[str, Any], resume: bool, measured: dict[str, Any] | None = None
+        self,
+        config: dict[str, Any],
+        resume: bool,
+        measured: dict[str, Any] | None = None,
+        extend: bool = False,
     ) -> None:
         """Make the folder this configuration's own, or go on in it if it is already.
 
@@ -101,6 +105,7 @@ class ComparisonFolder:
             resume: whether to go on; otherwise earlier results are removed, foreign files stay.
             measured: what the choice of the precision rests on, if it was measured; kept beside
                 the configuration, but no part of what makes it another one.
+            extend: whether to go on, too, if all that is new are more arms or runs.
 
         Raises:
             RunFolderError: it belongs to another configuration, or holds results of something
@@ -120,31 +125,22 @@ class ComparisonFolder:
         if self.config.exists():
             kept = self._read_config()
             if isinstance(kept, dict):
-                kept.pop("measured", None)
+                measured = kept.pop("measured", None)
                 if isinstance(kept.get("dataset"), str):  # may be as it was typed, bin/ for bin
                     kept["dataset"] = spell_dataset(kept["dataset"])
             difference = _first_difference(kept, config)
-            if difference:
+            if not difference:
+                return
+            other = _first_difference(_grown(kept, config), config)
+            if other or not extend:
                 self._refuse_foreign()
+                adding = "" if other else ", --extend to add what is new"
                 raise RunFolderError(
-                    f"{self.path} belongs to another comparison ({difference}); choose another "
-                    "--out, or --no-resume to start over"
+                    f"{self.path} belongs to another comparison ({other or difference}); choose "
+                    f"another --out{adding}, or --no-resume to start over"
                 )
-            return
-        # else finished runs of who knows which configuration would pass for this one's, and files
-        # of somebody else be overwritten
-        written = [
-            path
-            for name, ours in _WRITTEN.items()
-            for path in sorted((self.path / name).glob("*"))
-            if ours.fullmatch(path.name)
-        ]
-        for path in (self.results, self.plan, self.runs_csv, self.page, *written):
-            if path.exists():
-                raise RunFolderError(
-                    f"{path} is there but no {self.config.name}, so it is not of a comparison; "
-                    "choose another --out"
-                )
+        else:
+            self._refuse_unclaimed()
         write_json(self.config, {**config, "measured": measured} if measured else config)
 
     def _read_config(self) -> Any:
@@ -164,6 +160,23 @@ class ComparisonFolder:
             return
         if not isinstance(kept, dict) or not {"dataset", "arms", "settings"} <= kept.keys():
             raise RunFolderError(f"{self.config} is not of a comparison; choose another --out")
+
+    def _refuse_unclaimed(self) -> None:
+        """Refuse files called as a comparison's where no configuration says whose they are."""
+        # else finished runs of who knows which configuration would pass for this one's, and files
+        # of somebody else be overwritten
+        written = [
+            path
+            for name, ours in _WRITTEN.items()
+            for path in sorted((self.path / name).glob("*"))
+            if ours.fullmatch(path.name)
+        ]
+        for path in (self.results, self.plan, self.runs_csv, self.page, *written):
+            if path.exists():
+                raise RunFolderError(
+                    f"{path} is there but no {self.config.name}, so it is not of a comparison; "
+                    "choose another --out"
+                )
 
     def save_plan(self, plan: ConfusionPlan, probe: dict[str, Any]) -> None:
         """Write the plan, with what is known of its probe."""
@@ -310,6 +323,15 @@ def _read_array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
     dtype, *sizes = (part.decode() for part in found.groups() if part)
     values = np.frombuffer(content, dtype, offset=found.end())
     return values.reshape([int(size) for size in sizes]).copy()
+
+
+def _grown(old: Any, new: dict[str, Any]) -> Any:
+    """The old configuration with the new one's arms and runs, if those are more."""
+    try:
+        more = set(old["arms"]) <= set(new["arms"]) and old["runs"] <= new["runs"]
+    except (KeyError, TypeError):
+        return old
+    return {**old, "arms": new["arms"], "runs": new["runs"]} if more else old
 
 
 def _first_difference(old: Any, new: Any, name: str = "") -> str | None:

@@ -206,11 +206,17 @@ def answer(results: Results) -> Answer:
     *targeting* helped; the one with `baseline` also holds the effect of augmenting at all.
     """
     found = _answer(results)
-    differences = differing(results)
-    if not differences:
-        return found
-    warning = f"The runs were not all made alike, which may show here: {'; '.join(differences)}."
-    return replace(found, sentence=f"{found.sentence} {warning}")
+    sentences = [found.sentence]
+    if looks := results.get("looks"):
+        sentences.append(
+            f"Runs were added when the results of {join_names(list(map(str, looks)))} an arm were "
+            "known: who adds runs until the answer pleases is wrong more often than stated here."
+        )
+    if differences := differing(results):
+        sentences.append(
+            f"The runs were not all made alike, which may show here: {'; '.join(differences)}."
+        )
+    return replace(found, sentence=" ".join(sentences))
 
 
 def _answer(results: Results) -> Answer:
