@@ -150,12 +150,13 @@ def test_arms_and_runs_are_added_to_a_finished_comparison(finished, small, tmp_p
     expected = without_times(finished.results)
     assert without_times({**again.results, "looks": []}) == expected
     assert ComparisonFolder(tmp_path).record("uniform", 0).stat().st_mtime_ns == changed
-    assert "when the results of 1 an arm were known" in headline(again.results)
+    assert "when the results of 1 run of each arm were known" in headline(again.results)
     assert "were known" not in headline(finished.results)
     compare(small, out=tmp_path, runs=2, extend=True, **options)
     assert json.loads((tmp_path / "results.json").read_text()) == again.results, "nothing to add"
     once_more = compare(small, out=tmp_path, runs=3, extend=True, **options)
     assert once_more.results["looks"] == [1, 2]
+    assert "the results of 1 and 2 runs of each arm" in headline(once_more.results)
     assert [run["seed"] for run in once_more.results["runs"]] == [0, 1, 2] * 3
 
 
@@ -178,7 +179,7 @@ def test_nothing_but_more_arms_and_runs_can_be_added(finished, small, changes, d
 
 
 def test_adding_and_starting_over_exclude_each_other(small, tmp_path):
-    with pytest.raises(UsageError, match="--extend, --no-resume"):
+    with pytest.raises(UsageError, match=r"--extend adds .* --no-resume removes"):
         compare(small, out=tmp_path / "out", extend=True, resume=False)
     assert not (tmp_path / "out").exists()
 

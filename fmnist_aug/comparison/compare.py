@@ -78,7 +78,7 @@ def compare(
     """
     check_backend(backend, scheduler)
     if extend and not resume:
-        raise UsageError("extend adds to what no resume removes (--extend, --no-resume); leave one")
+        raise UsageError("--extend adds to what is there, --no-resume removes it; leave one out")
     if out is not None and not str(out):
         raise UsageError("out is empty; name a folder (--out), or leave it out")
     if plan is not None and not isinstance(plan, ConfusionPlan):

@@ -163,8 +163,8 @@ class ComparisonFolder:
 
     def _refuse_unclaimed(self) -> None:
         """Refuse files called as a comparison's where no configuration says whose they are."""
-        # else finished runs of who knows which configuration would pass for this one's, and files
-        # of somebody else be overwritten
+        # finished runs of who knows which configuration would pass for this one's, and files of
+        # somebody else be overwritten
         written = [
             path
             for name, ours in _WRITTEN.items()

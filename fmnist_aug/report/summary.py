@@ -208,9 +208,10 @@ def answer(results: Results) -> Answer:
     found = _answer(results)
     sentences = [found.sentence]
     if looks := results.get("looks"):
+        known = f"{join_names(list(map(str, looks)))} {'run' if looks == [1] else 'runs'}"
         sentences.append(
-            f"Runs were added when the results of {join_names(list(map(str, looks)))} an arm were "
-            "known: who adds runs until the answer pleases is wrong more often than stated here."
+            f"Runs were added when the results of {known} of each arm were known: who adds runs "
+            "until the answer pleases is wrong more often than stated here."
         )
     if differences := differing(results):
         sentences.append(
