@@ -119,12 +119,12 @@ def _mirror(images: Tensor, chosen: NDArray[np.bool_] | Tensor, inplace: bool) -
     if not inplace:
         mirrored = mirrored.copy()
     places = chosen.nonzero()[0]
-    # by eight bytes: an image's size must be a multiple, and its pixels must lie in order
-    if mirrored.dtype == np.uint8 and mirrored[0].size % 8 == 0 and mirrored.flags.c_contiguous:
+    # rows must consist of bytes that lie in order
+    if mirrored.dtype == np.uint8 and mirrored.flags.c_contiguous:
         # all of an image's bytes in reverse, then its rows, an item each, in reverse again: faster
         # than to reverse the bytes of each row
         flat, row = mirrored.reshape(len(mirrored), -1), f"V{mirrored.shape[3]}"
-        reverse = flat.view(np.uint64).take(places, 0)[:, ::-1].byteswap().view(np.uint8)
+        reverse = torch.from_numpy(flat.take(places, 0)).flip(1).numpy()
         flat.view(row)[places] = reverse.view(row)[:, ::-1]
     else:
         mirrored[places] = torch.from_numpy(mirrored.take(places, 0)).flip(3).numpy()
