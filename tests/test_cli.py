@@ -212,6 +212,7 @@ def test_data_commands(tmp_path):
         ),
         (("nonsense",), 2, "nonsense"),
         (("evaluate", "nowhere.safetensors"), 1, "nowhere.safetensors"),
+        (("evaluate", "nowhere.safetensors", "--flip"), 2, "--flip"),  # it would change nothing
         (("compare", "pictures"), 2, "named by --dataset, as in: --dataset PATH"),
         (("report", "nowhere"), 1, "results.json"),
         (("plan", "--show", "nowhere.json"), 1, "nowhere.json"),

@@ -72,6 +72,18 @@ PRECISIONS = ("auto", "measure", "fp32", "bf16", "fp16")
 
 
 def data_options(function: Command) -> Command:
+    """Which data, how to read it, and how it may be augmented."""
+    return _all(
+        reading_options,
+        click.option(
+            "--flip/--no-flip",
+            default=None,
+            help="Whether mirrored images keep their label.  [default: by data set]",
+        ),
+    )(function)
+
+
+def reading_options(function: Command) -> Command:
     """Which data, and how to read it."""
     return _all(
         click.option(
@@ -92,11 +104,6 @@ def data_options(function: Command) -> Command:
             type=int,
             help="Side in pixels to which the pictures of an image folder are brought.  "
             "[default: their own, at most 64]",
-        ),
-        click.option(
-            "--flip/--no-flip",
-            default=None,
-            help="Whether mirrored images keep their label.  [default: by data set]",
         ),
         click.option(
             "--stream/--no-stream",

@@ -12,6 +12,7 @@ from fmnist_aug.cli.options import (
     ARMS,
     data_options,
     output_options,
+    reading_options,
     tracker_options,
     training_options,
 )
@@ -121,7 +122,7 @@ def train(
 
 @click.command()
 @click.argument("checkpoint", type=click.Path(), required=False)
-@data_options
+@reading_options
 @click.option("--split", type=click.Choice(("test", "train")), default="test", help="Which images.")
 @click.option(
     "--ensemble",
