@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -18,6 +18,52 @@ POWER = 0.8
 
 
 @dataclass(frozen=True)
+class Spread:
+    """Why a difference between two arms would come out otherwise another time.
+
+    Attributes:
+        run_part: variance of the difference that comes from how the runs turned out.
+        run_freedom: degrees of freedom of ``run_part``.
+        image_part: variance that comes from which images happen to be in the test set.
+        runs: of each arm.
+        images: in the test set.
+    """
+
+    run_part: float
+    run_freedom: float
+    image_part: float
+    runs: float
+    images: int
+
+    @property
+    def standard_error(self) -> float:
+        """Of the difference."""
+        return math.sqrt(self.run_part + self.image_part)
+
+    @property
+    def degrees_of_freedom(self) -> float:
+        """Of the t distribution of the difference (Satterthwaite)."""
+        total = self.run_part + self.image_part
+        if not total:
+            return self.images - 1.0
+        parts = self.run_part**2 / self.run_freedom + self.image_part**2 / (self.images - 1)
+        return total**2 / parts
+
+    def with_runs(self, runs: float) -> Spread:
+        """As it would be, as far as these runs can tell, with so many of each arm (or ``inf``).
+
+        Raises:
+            UsageError: fewer than two, which tell nothing of how much runs differ.
+        """
+        if not runs >= 2:
+            raise UsageError(f"two runs or more are needed, not {runs}")
+        freedom = self.run_freedom * (runs - 1) / (self.runs - 1)
+        return replace(
+            self, run_part=self.run_part * self.runs / runs, run_freedom=freedom, runs=runs
+        )
+
+
+@dataclass(frozen=True)
 class Contrast:
     """The difference between two arms and how far it can be believed.
 
@@ -26,16 +72,24 @@ class Contrast:
         ci95: 95 % confidence interval of the difference; unbounded for one run (−1, 1).
         p_value: two-sided, of the hypothesis that the arms are equally good.
         verdict: whether a is better or worse than b, or there is no evidence for either.
-        standard_error: of the difference.
-        degrees_of_freedom: of the t distribution that was used.
+        spread: what the uncertainty consists of; None for one run.
     """
 
     difference: float
     ci95: tuple[float, float]
     p_value: float
     verdict: Verdict
-    standard_error: float | None
-    degrees_of_freedom: float | None
+    spread: Spread | None
+
+    @property
+    def standard_error(self) -> float | None:
+        """Of the difference; None for one run."""
+        return None if self.spread is None else self.spread.standard_error
+
+    @property
+    def degrees_of_freedom(self) -> float | None:
+        """Of the t distribution that was used; None for one run."""
+        return None if self.spread is None else self.spread.degrees_of_freedom
 
     @property
     def minimum_detectable_difference(self) -> float | None:
@@ -59,19 +113,25 @@ class Contrast:
         half = float(t.ppf((1 + level) / 2, self.degrees_of_freedom)) * self.standard_error
         return max(self.difference - half, -1.0), min(self.difference + half, 1.0)
 
-    def detectable(self, level: float) -> float | None:
-        """`minimum_detectable_difference` if evidence is asked for at another level than 95 %.
+    def detectable(self, level: float, runs: float | None = None) -> float | None:
+        """`minimum_detectable_difference` at another level than 95 %, or with more runs.
 
         Args:
             level: between 0 and 1, as for `interval`.
+            runs: of each arm, 2 or more, or ``inf``; as many as there are by default. For others
+                it is as uncertain as the spread that so few runs show.
+
+        Raises:
+            UsageError: fewer than two runs.
         """
         from scipy.stats import t
 
-        if self.standard_error is None:
+        if self.spread is None:
             return None
-        found = t.ppf((1 + level) / 2, self.degrees_of_freedom)
-        power = t.ppf(POWER, self.degrees_of_freedom)
-        return min(float(found + power) * self.standard_error, 1.0)  # more there can't be
+        spread = self.spread if runs is None else self.spread.with_runs(runs)
+        freedom = spread.degrees_of_freedom
+        sides = t.ppf((1 + level) / 2, freedom) + t.ppf(POWER, freedom)
+        return min(float(sides) * spread.standard_error, 1.0)  # more there can't be
 
 
 def contrast(correct_a: ArrayLike, correct_b: ArrayLike) -> Contrast:
@@ -115,9 +175,8 @@ def contrast(correct_a: ArrayLike, correct_b: ArrayLike) -> Contrast:
     differences = a.astype(np.float64) - b
     mean = float(differences.mean())
     if 1 in a.shape:  # a single run or image says nothing about how much they vary
-        return Contrast(mean, (-1.0, 1.0), 1.0, "no evidence", None, None)
-    error, freedom = _standard_error(differences, a.mean(axis=1), b.mean(axis=1))
-    return _judge(mean, error, freedom)
+        return Contrast(mean, (-1.0, 1.0), 1.0, "no evidence", None)
+    return _judge(mean, _spread(differences, a.mean(axis=1), b.mean(axis=1)))
 
 
 def _right_or_wrong(values: ArrayLike) -> NDArray[np.bool_]:
@@ -158,11 +217,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in adjusted]
 
 
-def _standard_error(
+def _spread(
     differences: NDArray[np.float64],
     accuracies_a: NDArray[np.float64],
     accuracies_b: NDArray[np.float64],
-) -> tuple[float, float]:
+) -> Spread:
     runs, images = differences.shape
     run_means, image_means = differences.mean(axis=1), differences.mean(axis=0)
     residuals = differences - run_means[:, None]
@@ -172,9 +231,7 @@ def _standard_error(
     run_part = max(run_variance, residual) / runs
     squares = float(((image_means - differences.mean()) ** 2).sum()) + 2  # the two added images
     image_part = max(squares / (images + 1) / (images + 2) - residual / runs, 0.0)
-    total = run_part + image_part
-    freedom = total**2 / (run_part**2 / run_freedom + image_part**2 / (images - 1))
-    return total**0.5, freedom
+    return Spread(run_part, run_freedom, image_part, runs, images)
 
 
 def _run_variance(
@@ -197,9 +254,10 @@ def _run_variance(
     return total - 2 * certain * float(variances.prod()) ** 0.5, runs - 1.0
 
 
-def _judge(mean: float, error: float, freedom: float) -> Contrast:
+def _judge(mean: float, spread: Spread) -> Contrast:
     from scipy.stats import t
 
+    error, freedom = spread.standard_error, spread.degrees_of_freedom
     p_value = float(2 * t.sf(abs(mean) / error, freedom))
     half = float(t.ppf((1 + LEVEL) / 2, freedom)) * error
     verdict: Verdict = "no evidence"
@@ -210,6 +268,5 @@ def _judge(mean: float, error: float, freedom: float) -> Contrast:
         ci95=(max(mean - half, -1.0), min(mean + half, 1.0)),
         p_value=p_value,
         verdict=verdict,
-        standard_error=error,
-        degrees_of_freedom=freedom,
+        spread=spread,
     )

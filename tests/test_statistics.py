@@ -1,3 +1,4 @@
+import math
 import sys
 from pathlib import Path
 
@@ -112,10 +113,48 @@ def test_what_a_comparison_would_have_shown_is_what_its_verdicts_would_have():
     for entry in figures:
         by_itself = contrast(correct[entry["a"]], correct[entry["b"]])
         assert entry["minimum_detectable_difference"] == by_itself.detectable(1 - 0.05 / 3)
+        assert entry["with_more_runs"] == {
+            "runs": 6,
+            "minimum_detectable_difference": by_itself.detectable(1 - 0.05 / 3, 6),
+            "limit": by_itself.detectable(1 - 0.05 / 3, math.inf),
+        }
+    single = {arm: right[:1] for arm, right in correct.items()}
+    for entry in contrast_figures(single, np.arange(500) % 2, ["a", "b"]):
+        assert entry["with_more_runs"] is None
     del correct["uniform"]  # no other contrast is left, so nothing is adjusted
     (entry,) = contrast_figures(correct, np.arange(500) % 2, ["a", "b"])
     by_itself = contrast(correct["targeted"], correct["baseline"])
     assert entry["minimum_detectable_difference"] == by_itself.minimum_detectable_difference
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [Scenario("", runs=6, images=2000), Scenario("", runs=6, images=2000, crossed=True)],
+    ids=["varying runs", "varying images"],
+)
+def test_three_runs_foretell_what_six_would_detect(scenario):
+    generator = np.random.default_rng(0)
+    told, found, limits = [], [], []
+    for _ in range(40):
+        a, b = simulate(scenario, 0.0, generator)
+        few, all_six = contrast(a[:3], b[:3]), contrast(a, b)
+        told.append(few.detectable(0.95, 6))
+        found.append(all_six.detectable(0.95))
+        limits.append(few.detectable(0.95, math.inf))
+        assert limits[-1] < told[-1] < few.detectable(0.95)
+        assert few.detectable(0.95, 3) == few.detectable(0.95)
+    assert np.mean(told) == pytest.approx(np.mean(found), rel=0.1)
+    # more runs make up for runs that vary, not for images
+    assert (np.mean(limits) > 0.5 * np.mean(found)) == scenario.crossed
+
+
+def test_no_number_of_runs_is_foretold_from_one_or_for_one():
+    a, b = np.random.default_rng(0).random((2, 3, 500)) < 0.8
+    assert contrast(a[:1], b[:1]).detectable(0.95, 6) is None
+    with pytest.raises(UsageError, match="two runs or more are needed, not 1"):
+        contrast(a, b).detectable(0.95, 1)
+    same = contrast(a, a)
+    assert 0 < same.detectable(0.95, math.inf) <= same.detectable(0.95)
 
 
 def test_equal_predictions_are_no_difference():

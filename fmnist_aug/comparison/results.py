@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -122,6 +123,7 @@ def contrast_figures(
     pairs = [(a, b) for a, b in CONTRASTS if a in correct and b in correct]
     found = [contrast(correct[a], correct[b]) for a, b in pairs]
     adjusted = holm([item.p_value for item in found])
+    level = 1 - (1 - LEVEL) / len(found) if found else LEVEL
     return [
         {
             "a": a,
@@ -131,11 +133,24 @@ def contrast_figures(
             "p_value": item.p_value,
             "p_value_adjusted": p_value,
             "verdict": _adjusted_verdict(item, p_value),
-            "minimum_detectable_difference": item.detectable(1 - (1 - LEVEL) / len(found)),
+            "minimum_detectable_difference": item.detectable(level),
+            "with_more_runs": _with_more_runs(item, level),
             "per_class": _class_figures(correct[a], correct[b], labels, class_names),
         }
         for (a, b), item, p_value in zip(pairs, found, adjusted, strict=True)
     ]
+
+
+def _with_more_runs(item: Contrast, level: float) -> dict[str, Any] | None:
+    """What twice as many runs of each arm would detect, and what any number of them would."""
+    if item.spread is None:
+        return None
+    runs = 2 * int(item.spread.runs)
+    return {
+        "runs": runs,
+        "minimum_detectable_difference": item.detectable(level, runs),
+        "limit": item.detectable(level, math.inf),
+    }
 
 
 def _class_figures(

@@ -31,6 +31,7 @@ class Contrast:
         p_value: two-sided, if it could be computed.
         verdict: ``better``, ``worse`` or ``no evidence``, from the view of ``a``.
         minimum_detectable_difference: as a fraction, if known.
+        with_more_runs: twice as many runs, what they would detect, and what any number would.
     """
 
     a: str
@@ -40,6 +41,7 @@ class Contrast:
     p_value: float | None
     verdict: str
     minimum_detectable_difference: float | None
+    with_more_runs: tuple[int, float, float] | None
 
 
 @dataclass(frozen=True)
@@ -124,9 +126,16 @@ def contrasts(results: Results) -> list[Contrast]:
             minimum_detectable_difference=entry.get(
                 "minimum_detectable_difference", results.get("minimum_detectable_difference")
             ),
+            with_more_runs=_with_more_runs(entry.get("with_more_runs")),
         )
         for entry in results.get("contrasts") or []
     ]
+
+
+def _with_more_runs(entry: dict[str, Any] | None) -> tuple[int, float, float] | None:
+    if entry is None:
+        return None
+    return int(entry["runs"]), float(entry["minimum_detectable_difference"]), float(entry["limit"])
 
 
 def class_verdicts(results: Results, a: str, b: str) -> dict[int, str]:
@@ -271,10 +280,17 @@ def _caveats(results: Results, found: list[Contrast]) -> list[str]:
     ]
     detectable = found[0].minimum_detectable_difference
     if detectable is not None:
-        sentences.append(
+        text = (
             "The smallest difference that these runs would probably have shown is about "
-            f"{percent(detectable)} points."
+            f"{percent(detectable)} points"
         )
+        if found[0].verdict == "no evidence" and (more := found[0].with_more_runs):
+            runs, difference, limit = more
+            text += (
+                f"; a comparison of {runs} runs an arm would show about {percent(difference)}, "
+                f"and however many runs, on as many test images, not less than {percent(limit)}"
+            )
+        sentences.append(f"{text}.")
     if len(seeds(results)) == 1:
         sentences.append("A single run an arm can't tell an effect from the luck of its seed.")
     if not results["plan"]["pairs"]:

@@ -22,13 +22,19 @@ def test_headline_without_evidence_names_interval_runs_and_what_was_detectable()
         p_value=0.4,
         verdict="no evidence",
         minimum_detectable_difference=0.003,
+        with_more_runs={"runs": 6, "minimum_detectable_difference": 0.0021, "limit": 0.0009},
     )
     text = headline(results)
     assert text.startswith("No evidence that targeting helped: targeted − uniform is +0.03 points")
     assert "−0.10 … +0.16" in text
     assert "p = 0.400" in text
     assert "3 runs an arm" in text
-    assert "0.30 points" in text
+    assert (
+        "about 0.30 points; a comparison of 6 runs an arm would show about 0.21, and however many "
+        "runs, on as many test images, not less than 0.09."
+    ) in text
+    contrast(results, "targeted", "uniform")["verdict"] = "better"
+    assert "about 0.30 points." in headline(results)
 
 
 @pytest.mark.parametrize(

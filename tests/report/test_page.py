@@ -218,7 +218,7 @@ def test_optional_parts_of_the_results_may_be_absent(tmp_path):
     for key in ("probe", "fingerprints", "minimum_detectable_difference"):
         del results[key]
     for entry in results["contrasts"]:
-        del entry["minimum_detectable_difference"], entry["per_class"]
+        del entry["minimum_detectable_difference"], entry["with_more_runs"], entry["per_class"]
         entry.update(ci95=None, p_value=None)
     text = write_report(tmp_path, results, test, logits).read_text(encoding="utf-8")
     assert "targeted − uniform is" in Tags(text).text
