@@ -149,7 +149,12 @@ def test_the_readmes_rows_of_the_ablation_are_those_of_its_file(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["time-to-accuracy-bf16", "time-to-accuracy-bf16-zen5", "time-to-accuracy-avx2"],
+    [
+        "time-to-accuracy-bf16",
+        "time-to-accuracy-bf16-zen4",
+        "time-to-accuracy-bf16-zen5",
+        "time-to-accuracy-avx2",
+    ],
 )
 def test_the_readmes_time_to_accuracy_is_that_of_its_file(name):
     path = ROOT / "examples" / "results" / f"{name}.jsonl"
