@@ -123,7 +123,7 @@ def contrast_figures(
     pairs = [(a, b) for a, b in CONTRASTS if a in correct and b in correct]
     found = [contrast(correct[a], correct[b]) for a, b in pairs]
     adjusted = holm([item.p_value for item in found])
-    level = 1 - (1 - LEVEL) / len(found) if found else LEVEL
+    level = 1 - (1 - LEVEL) / max(1, len(found))
     return [
         {
             "a": a,
