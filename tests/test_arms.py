@@ -5,7 +5,7 @@ import pytest
 
 from fmnist_aug import AugmentationSampler, ConfusionPlan, ConfusionReport
 from fmnist_aug.augment import get_policy
-from fmnist_aug.comparison import ARMS, arm_treatment
+from fmnist_aug.comparison import ARMS, arm_treatment, resolve_config
 from fmnist_aug.comparison.arms import CONTRASTS, DEFAULT_ARMS
 from fmnist_aug.errors import UsageError
 from fmnist_aug.plan import MAX_EXTRA_DRAWS
@@ -47,6 +47,20 @@ def test_arms_with_extra_draws_have_as_many(arm):
 def test_sampler_only_draws_as_targeted_but_augments_as_the_base():
     _, plan = treatment("sampler-only")
     assert plan == dataclasses.replace(make_plan(), policy="none")
+
+
+def test_hard_only_draws_as_uniform_and_skips_easy_draws_as_targeted():
+    _, plan = treatment("hard-only", image_weights="1" * 850, excluded=(3,), refresh_every=2)
+    assert plan == dataclasses.replace(treatment("uniform")[1], keep=make_plan().keep)
+    assert plan.keep < 1 == treatment("uniform")[1].keep
+
+
+def test_hard_only_is_refused_where_it_would_be_uniform_again():
+    with pytest.raises(UsageError, match="preset strong-cpu trains on all draws"):
+        resolve_config(preset="strong-cpu", arms=["uniform", "hard-only"])
+    with pytest.raises(UsageError, match="plan trains on all draws"):
+        resolve_config(preset="fast", arms=["hard-only"], plan=make_plan(keep=1.0))
+    assert resolve_config(preset="strong", arms=["hard-only"], plan=make_plan()).plan
 
 
 def test_random_classes_are_others_chosen_by_the_seed_that_keep_the_plans_shape():

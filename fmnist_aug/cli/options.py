@@ -48,6 +48,7 @@ ARMS = (
     "uniform",
     "sampler-only",
     "augment-only",
+    "hard-only",
     "random-classes",
     "targeted",
 )

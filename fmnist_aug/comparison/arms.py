@@ -18,6 +18,7 @@ ARMS = {
     "sampler-only": "the draws of targeted, with the base augmentation only",
     "augment-only": "no extra draws: some regular draws of the planned classes get the targeted "
     "augmentation instead",
+    "hard-only": "as uniform, but trained on the hardest draws only, as targeted is",
     "random-classes": "the plan of targeted, on as many classes chosen by chance",
     "targeted": "base augmentation, and extra draws of the planned classes",
 }
@@ -26,11 +27,13 @@ CONTRASTS = (
     ("uniform", "baseline"),
     ("targeted", "uniform"),
     ("targeted", "baseline"),
+    ("targeted", "hard-only"),
     ("targeted", "random-classes"),
     ("targeted", "sampler-only"),
     ("targeted", "augment-only"),
     ("sampler-only", "uniform"),
     ("augment-only", "uniform"),
+    ("hard-only", "uniform"),
     ("random-classes", "uniform"),
 )
 """The differences that are reported, a − b: what augmenting does, what targeting does on top, and
@@ -71,6 +74,8 @@ def arm_treatment(
         return base, dataclasses.replace(plan, policy="none")
     if arm == "augment-only":
         return base, augment_in_place(plan)
+    if arm == "hard-only":
+        return base, dataclasses.replace(plan.spread_evenly(class_counts), keep=plan.keep)
     if arm == "random-classes":
         return base, move_to_random_classes(plan, class_counts, seed)
     if arm == "targeted":

@@ -124,6 +124,11 @@ def resolve_config(
     for arm in arms:
         if arm not in ARMS:
             raise UsageError(f"unknown arm {arm!r}; choose from {', '.join(ARMS)}")
+    if "hard-only" in arms and (plan.keep if plan else chosen.keep) == 1:
+        raise UsageError(
+            f"the {'plan' if plan else f'preset {chosen.name}'} trains on all draws, so the arm "
+            "hard-only would do the same as uniform; leave it out"
+        )
     if not 1 <= runs <= MAX_RUNS:
         raise UsageError(f"runs must be between 1 and {MAX_RUNS}, not {runs}")
     if not 0 <= seed <= MAX_SEED - runs:

@@ -54,7 +54,7 @@ LIGHT = Theme(
     better="#0a5c99",
     worse="#b4530a",
     right="#e8edf3",
-    arms=("#5f6b7a", "#0072b2", "#c2500a", "#4b0a3a", "#2b1a8a", "#8c4d38"),
+    arms=("#5f6b7a", "#0072b2", "#c2500a", "#4b0a3a", "#2b1a8a", "#8c4d38", "#a51eff"),
 )
 DARK = Theme(
     surface="#151b24",
@@ -65,9 +65,9 @@ DARK = Theme(
     better="#5db4f0",
     worse="#f0944a",
     right="#2a3442",
-    arms=("#a3afbd", "#56b4e9", "#f5a04c", "#b8f5a4", "#fbf236", "#b08f6e"),
+    arms=("#a3afbd", "#56b4e9", "#f5a04c", "#b8f5a4", "#fbf236", "#b08f6e", "#d23cff"),
 )
-MARKERS = ("o", "s", "D", "^", "v", "P")
+MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 
 
 def draw(theme: Theme, width: float, height: float, paint: Callable[[Figure], None]) -> bytes:

@@ -44,6 +44,7 @@ DASHES: tuple[Any, ...] = (
     (0, (6, 1.5, 1.5, 1.5)),
     (0, (9, 2)),
     (0, (3, 1, 1, 1, 1, 1)),
+    (0, (1, 3)),
 )
 """Arms differ by these too, not by colour alone."""
 LEGEND_COLUMNS = 3

@@ -99,7 +99,7 @@ def render_page(
             unbroken(clean(line))
             for line in ConfusionPlan.from_dict(results["plan"]).describe_draws()
         ],
-        selects=results["plan"].get("keep", 1) < 1 and "targeted" in summary.arm_names(results),
+        selects=summary.skips_easy_draws(results) and "targeted" in summary.arm_names(results),
         plan_tables=_plan_tables(results),
         galleries=arm_galleries(results, test, mislabelled),
         hard=_hard_galleries(results, test, list(logits.values())),

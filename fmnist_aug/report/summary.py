@@ -15,8 +15,13 @@ Results = dict[str, Any]
 """A comparison's results as `results.json` holds them (schema 1)."""
 
 ARM_ORDER = ("baseline", "uniform", "targeted")
-KNOWN_ARMS = (*ARM_ORDER, "sampler-only", "augment-only", "random-classes")
+KNOWN_ARMS = (*ARM_ORDER, "sampler-only", "augment-only", "random-classes", "hard-only")
 """All arms there are; what they look like follows from their places here."""
+_CONTROLS = {
+    "hard-only": "skips easy draws too, but targets no classes",
+    "random-classes": "does the same with classes chosen by chance",
+}
+"""What tells the classes' part of targeting from the rest of it, the sharper one first."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +154,12 @@ def class_verdicts(results: Results, a: str, b: str) -> dict[int, str]:
     }
 
 
+def skips_easy_draws(results: Results) -> bool:
+    """Whether the plan, and so `targeted`, trains on the hardest draws only."""
+    keep: float = results["plan"].get("keep", 1.0)
+    return keep < 1
+
+
 def focus_classes(results: Results) -> list[int]:
     """Indices of the classes in focus; empty if nothing was in focus."""
     return [int(label) for label in results["runs"][0]["focus"]["classes"]]
@@ -169,11 +180,14 @@ def focus_total(results: Results, arm: str) -> float:
 def shown_by_contrasts(results: Results) -> str:
     """What one sees in the differences between the arms that ran, in a sentence; may be empty."""
     arms = arm_names(results)
+    aiming = "aiming it at the confused classes"
+    skipping = " and skipping easy draws" if skips_easy_draws(results) else ""
     parts = [
         f"what {what} does ({second} − {first})"
         for first, second, what in (
             ("baseline", "uniform", "augmenting"),
-            ("uniform", "targeted", "aiming it at the confused classes"),
+            ("uniform", "targeted", aiming + skipping),
+            ("hard-only", "targeted", aiming),
         )
         if first in arms and second in arms
     ]
@@ -243,6 +257,7 @@ def _answer(results: Results) -> Answer:
     short, sentences = _against_uniform(results, uniform)
     if baseline:
         sentences.append(_against_baseline(results, uniform, baseline))
+    sentences += _classes_or_images(results, uniform, found)
     sentences += _caveats(results, [item for item in (uniform, baseline) if item])
     return Answer(uniform.verdict if uniform else "open", short, " ".join(sentences))
 
@@ -265,10 +280,28 @@ def _against_baseline(results: Results, uniform: Contrast | None, baseline: Cont
     text = f"Against the baseline without augmentation targeted is {_spell(baseline)}"
     if uniform is None:
         text += f", {_runs(results, baseline)}"
-    text += {"better": ": better", "worse": ": worse"}.get(baseline.verdict, ": no evidence")
+    text += f": {baseline.verdict}"
     if uniform and uniform.verdict == "no evidence" and baseline.verdict == "better":
         text += "; so augmenting helped, and nothing shows that targeting added to it"
     return text + "."
+
+
+def _classes_or_images(
+    results: Results, uniform: Contrast | None, found: dict[tuple[str, str], Contrast]
+) -> list[str]:
+    """Whether it is the classes: `targeted` may skip easy draws too, which `uniform` never does."""
+    for arm, does in _CONTROLS.items():
+        if control := found.get(("targeted", arm)):
+            text = f"Against {arm}, which {does}, targeted is {_spell(control)}: {control.verdict}"
+            if uniform and (uniform.verdict, control.verdict) == ("better", "no evidence"):
+                text += "; so nothing shows that its classes are what helped"
+            return [f"{text}."]
+    if uniform and uniform.verdict != "no evidence" and skips_easy_draws(results):
+        return [
+            "targeted skips easy draws too, which uniform does not: the arm hard-only tells that "
+            "from what the classes do (--arm; --extend adds it to these runs)."
+        ]
+    return []
 
 
 def _caveats(results: Results, found: list[Contrast]) -> list[str]:

@@ -69,6 +69,40 @@ def test_gain_over_the_baseline_alone_is_credited_to_augmenting():
     assert answer(results).verdict == "no evidence"
 
 
+def test_what_skipping_easy_draws_may_have_done_is_not_credited_to_the_classes():
+    _, _, results = small()
+    contrast(results, "targeted", "uniform")["verdict"] = "better"
+    results["plan"]["keep"] = 0.5
+    assert "targeted skips easy draws too, which uniform does not: the arm hard-only tells" in (
+        headline(results)
+    )
+    contrast(results, "targeted", "uniform")["verdict"] = "no evidence"
+    assert "easy draws" not in headline(results)
+    contrast(results, "targeted", "uniform")["verdict"] = "better"
+    results["plan"]["keep"] = 1.0
+    assert "easy draws" not in headline(results)
+
+
+@pytest.mark.parametrize(
+    ("arm", "does"),
+    [
+        ("hard-only", "skips easy draws too, but targets no classes"),
+        ("random-classes", "does the same with classes chosen by chance"),
+    ],
+)
+def test_the_arms_that_tell_classes_from_the_rest_are_in_the_answer(arm, does):
+    _, _, results = small(arms=(*ARMS, arm))
+    contrast(results, "targeted", "uniform")["verdict"] = "better"
+    found = contrast(results, "targeted", arm)
+    found.update(difference=0.0001, ci95=[-0.001, 0.0012], p_value=0.9, verdict="no evidence")
+    said = f"Against {arm}, which {does}, targeted is +0.01 points of test accuracy (95 % interval "
+    assert f"{said}−0.10 … +0.12, p = 0.900): no evidence; so nothing shows that its classes" in (
+        headline(results)
+    )
+    found["verdict"] = "better"
+    assert "p = 0.900): better." in headline(results)
+
+
 def test_without_uniform_the_answer_stays_open():
     _, _, results = small(arms=("baseline", "targeted"))
     contrast(results, "targeted", "baseline")["verdict"] = "better"

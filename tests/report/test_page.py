@@ -175,7 +175,14 @@ def test_any_shape_of_comparison_makes_a_page(options, tmp_path):
     ("arms", "said"),
     [
         (ARMS, "One sees what augmenting does (uniform − baseline) and what aiming it at the"),
-        (("uniform", "targeted"), "One sees what aiming it at the confused classes does (targeted"),
+        (
+            ("uniform", "targeted"),
+            "aiming it at the confused classes and skipping easy draws does (targeted − uniform).",
+        ),
+        (
+            ("uniform", "targeted", "hard-only"),
+            "and what aiming it at the confused classes does (targeted − hard-only).",
+        ),
         (("baseline", "targeted"), ""),
         (("targeted",), ""),
     ],
