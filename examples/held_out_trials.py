@@ -71,7 +71,7 @@ def main(
         probe = measure_confusions(fitting, chosen, epochs=1, base=base)
         plan = dataclasses.replace(make_plan(probe, fitting), **json.loads(changes))
         counts = np.bincount(fitting.labels, minlength=fitting.num_classes).tolist()
-        base, plan = arm_treatment(arm, plan, base, counts)
+        base, plan = arm_treatment(arm, plan, base, counts, seed)
     started = time.process_time()
     identity = repr((chosen, plan, base, seed, fitting.fingerprint()))
     digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
