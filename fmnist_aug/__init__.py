@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     __version__: str
     from fmnist_aug.augment import AugmentedDataset as AugmentedDataset
+    from fmnist_aug.batch_sampler import HardExampleBatchSampler as HardExampleBatchSampler
     from fmnist_aug.classifier import load_classifier as load_classifier
     from fmnist_aug.comparison import compare as compare
     from fmnist_aug.confusion import ConfusionReport as ConfusionReport
@@ -31,6 +32,7 @@ _HOMES = {
     "ConfusionPlan": "plan",
     "ConfusionReport": "confusion",
     "DistributedAugmentationSampler": "sampler",
+    "HardExampleBatchSampler": "batch_sampler",
     "TargetedAugmentationClassifier": "estimator",
     "compare": "comparison",
     "create_model": "models",

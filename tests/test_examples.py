@@ -29,6 +29,19 @@ def test_the_example_runs_to_its_end(name, tmp_path):
     assert "targeted" in done.stdout
 
 
+def test_the_example_of_hard_images_compares_at_equal_steps(tmp_path):
+    short = ["--runs", "1", "--images", "500", "--epochs", "3"]
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "hard_examples.py"), *short],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"12 steps.*\nall draws: \d.*\nhardest half: \d", done.stdout)
+
+
 @pytest.mark.parametrize(
     ("name", "package"),
     [

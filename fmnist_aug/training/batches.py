@@ -20,10 +20,10 @@ from fmnist_aug.augment.policies import Mix, Policy
 from fmnist_aug.augment.random_numbers import draw_keys
 from fmnist_aug.classifier import CheckpointHeader, Normalisation
 from fmnist_aug.data import ImageDataset, StreamedImages
+from fmnist_aug.hard_examples import HardExamples
 from fmnist_aug.plan import ConfusionPlan
 from fmnist_aug.sampler import AugmentationSampler
 from fmnist_aug.training.refresh import Predict, RefreshedDraws
-from fmnist_aug.training.selection import HardExamples
 
 _log = logging.getLogger(__name__)
 _Drawn = tuple[NDArray[np.int64], ...]

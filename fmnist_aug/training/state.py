@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from fmnist_aug.classifier import read_tensors, write_tensors
 from fmnist_aug.errors import CheckpointError
+from fmnist_aug.hard_examples import HardExamples
 from fmnist_aug.plan import ConfusionPlan
 from fmnist_aug.training.averaging import WeightAverage
 from fmnist_aug.training.curve import LearningCurve
-from fmnist_aug.training.selection import HardExamples
 from fmnist_aug.training.sgd import Optimizer
 
 

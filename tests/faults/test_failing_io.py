@@ -24,9 +24,9 @@ from fmnist_aug.data.folders import choose_format
 from fmnist_aug.data.idx import read_idx
 from fmnist_aug.errors import DataError, RunFolderError
 from fmnist_aug.files import remove_temporaries, write_json, write_text
+from fmnist_aug.hard_examples import HardExamples
 from fmnist_aug.report import writing
 from fmnist_aug.training.curve import LearningCurve
-from fmnist_aug.training.selection import HardExamples
 from fmnist_aug.training.state import TrainingState, save_state
 
 pytestmark = pytest.mark.fault(7)

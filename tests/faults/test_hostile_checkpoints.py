@@ -14,9 +14,9 @@ import torch
 from fmnist_aug import load_classifier
 from fmnist_aug.classifier import read_tensors, write_tensors
 from fmnist_aug.errors import CheckpointError
+from fmnist_aug.hard_examples import HardExamples
 from fmnist_aug.training.averaging import WeightAverage
 from fmnist_aug.training.curve import LearningCurve
-from fmnist_aug.training.selection import HardExamples
 from fmnist_aug.training.sgd import SGD
 from fmnist_aug.training.state import TrainingState, load_state, save_state
 

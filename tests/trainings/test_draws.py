@@ -9,9 +9,9 @@ import torch
 from fmnist_aug import ConfusionPlan, load_dataset
 from fmnist_aug.augment import get_policy
 from fmnist_aug.comparison import arm_treatment
+from fmnist_aug.hard_examples import HardExamples
 from fmnist_aug.training.batches import Batches, make_draws
 from fmnist_aug.training.engine import _header
-from fmnist_aug.training.selection import HardExamples
 from trainings.short import SHORT
 
 

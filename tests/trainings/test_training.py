@@ -14,9 +14,9 @@ from fmnist_aug import ConfusionPlan, load_dataset
 from fmnist_aug.augment import get_policy
 from fmnist_aug.data import DatasetCard, ImageDataset
 from fmnist_aug.errors import DataError, TrainingError
+from fmnist_aug.hard_examples import HardExamples
 from fmnist_aug.training import Hardware, TrainSettings, engine, train_model
 from fmnist_aug.training.replay import ReplayedStep
-from fmnist_aug.training.selection import HardExamples
 from trainings.short import CPU, SHORT
 
 
