@@ -26,9 +26,9 @@ class HardExampleBatchSampler(BatchSampler):
     whose loss is not known counts as hard. The epochs are then shorter, so a comparison at equal
     steps takes more of them. For one process: others' losses are not known here.
 
-    It belongs into ``DataLoader(…, batch_sampler=…)``, one at a time, with any number of workers.
-    Workers fetch ahead, so the newest losses are then some batches old, and another number of
-    workers gives other batches; the same number gives the same.
+    It belongs into ``DataLoader(…, batch_sampler=…)``, one at a time, that gives the batches in
+    order, as is usual. Its workers fetch ahead, so the newest losses are then some batches old, and
+    another number of workers gives other batches; the same number gives the same.
 
     Args:
         sampler: makes the draws, by a plan whose ``keep`` says how many of them are trained on.

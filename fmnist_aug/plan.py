@@ -45,7 +45,8 @@ class ConfusionPlan:
         confusions: the confusions behind the plan, if it came from any.
         keep: share of the draws that the training engine trains on: those on which the network
             did worst when it last saw the image; 1 for all. Easy draws are skipped, and the steps
-            are spent on more epochs. Samplers, which know of no losses, draw everything.
+            are spent on more epochs. In a loop of one's own `HardExampleBatchSampler` does that;
+            an `AugmentationSampler` alone, which knows of no losses, draws everything.
         keep_after: length in epochs of the beginning in which all draws are trained on.
         strength: factor of the ranges of the policy's operations; < 1 is weaker.
         in_place: whether the draws replace as large a share, w / (1 + w) for w extra draws per
