@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -211,10 +212,14 @@ def differing(results: Results) -> list[str]:
     """In what the environments of the runs differ, such as "torch (2.10.0 and 2.11.0)"."""
     found = results["environment"].get("differing") or {}
     return [
-        f"{clean(name).replace('_', ' ')} "
-        f"({' and '.join('not known' if value is None else clean(value) for value in values)})"
+        f"{clean(name).replace('_', ' ')} ({join_names([_short(value) for value in values])})"
         for name, values in found.items()
     ]
+
+
+def _short(value: Any) -> str:
+    text = "not known" if value is None else clean(value)
+    return text[:7] if re.fullmatch("[0-9a-f]{40}", text) else text  # as git does with commits
 
 
 def headline(results: Results) -> str:

@@ -46,6 +46,9 @@ __all__ = [
     "render_tables",
 ]
 
+USUAL_WIDTH = 80
+"""Characters a line of a terminal has at least, as a rule."""
+
 
 @dataclass(frozen=True)
 class TextTable:
@@ -255,11 +258,15 @@ def _render(table: TextTable, console: Console) -> None:
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
+    roomy = console.width >= USUAL_WIDTH  # narrower ones fold names rather than numbers
     for position, column in enumerate(table.columns):
+        label = position < table.labels
+        names = [row[position] for row in table.rows] if label and roomy else []
         shown.add_column(
             Text(column),
-            justify="left" if position < table.labels else "right",
+            justify="left" if label else "right",
             overflow="fold",
+            min_width=max((len(word) for name in names for word in name.split()), default=None),
         )
     for position, row in enumerate(table.rows):
         # Text, not str: a class name in square brackets is no markup

@@ -222,6 +222,26 @@ def test_terminal_never_sees_hostile_names():
     assert "[bold]a[/bold]" in text
 
 
+def test_names_of_arms_are_not_broken_on_a_usual_terminal():
+    _, _, results = small(arms=KNOWN_ARMS)
+    stream = io.StringIO()
+    render_tables(results, Console(file=stream, width=80))
+    lines = stream.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    for title in ("Mislabels of", "Contrasts"):
+        start = next(place for place, line in enumerate(lines) if line.startswith(title))
+        words = {line.split(maxsplit=1)[0] for line in lines[start:] if line.strip()}
+        assert {"targeted", "random-classes"} <= words
+
+
+def test_commits_of_the_runs_are_told_as_git_does():
+    _, _, results = small()
+    results["environment"]["differing"] = {"commit": ["4e98307" + 33 * "0", "17dbf05" + 33 * "f"]}
+    assert "may show here: commit (4e98307 and 17dbf05)." in headline(results)
+    results["environment"]["differing"] = {"torch": ["2.9.0", None, "2.10.0"]}
+    assert "torch (2.9.0, not known and 2.10.0)." in headline(results)
+
+
 @pytest.mark.parametrize("width", [20, 60, 200])
 def test_any_width_of_terminal_works(width):
     _, _, results = small(runs=1)
