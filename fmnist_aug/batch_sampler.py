@@ -90,7 +90,7 @@ class HardExampleBatchSampler(BatchSampler):
         """
         if not self._waiting:
             raise UsageError("no batch waits for losses; call record once for each batch")
-        indices, done = self._waiting[0]
+        indices, draws = self._waiting[0]
         told = torch.as_tensor(losses).detach().flatten().to("cpu", torch.float32)
         if len(told) != len(indices):
             raise UsageError(
@@ -99,7 +99,8 @@ class HardExampleBatchSampler(BatchSampler):
             )
         self._waiting.popleft()
         self.hard.record(indices, torch.where(told.isnan(), torch.inf, told))
-        self._done = self._done[0], done
+        epoch, done = self._done
+        self._done = epoch, done + draws
 
     def state_dict(self) -> dict[str, Any]:
         """Where it is: after the last batch whose losses were told. For ``torch.save``."""
@@ -133,12 +134,11 @@ class HardExampleBatchSampler(BatchSampler):
             candidates = list(islice(draws, count))
             indices = torch.tensor(candidates)
             if size < count:
-                self._check_losses()
+                self._check_losses(indices)
                 chosen = self.hard.choose(indices, size)
                 indices = indices[chosen]
                 candidates = [candidates[place] for place in chosen.tolist()]
-            done += count
-            self._waiting.append((indices, done))
+            self._waiting.append((indices, count))
             yield candidates
 
     def _groups(self, done: int) -> Iterator[tuple[int, int]]:
@@ -153,8 +153,11 @@ class HardExampleBatchSampler(BatchSampler):
             yield count, max(1, round(count * self.batch_size / wanted))
             done += count
 
-    def _check_losses(self) -> None:
-        if self.sampler.epoch and bool(self.hard.losses.isinf().all()):
+    def _check_losses(self, candidates: Tensor) -> None:
+        losses = self.hard.losses
+        # the candidates first: they are few, and as a rule tell it
+        unknown = (bool(values.isinf().all()) for values in (losses[candidates], losses))
+        if self.sampler.epoch and all(unknown):
             raise UsageError(
                 f"no losses are known in epoch {self.sampler.epoch}, so hard examples can't be "
                 "told; call record(losses) after each batch, and load_state_dict to go on"

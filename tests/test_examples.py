@@ -16,30 +16,29 @@ from fmnist_aug.comparison.probe import Probe
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-@pytest.mark.parametrize("name", ["own_training_loop.py", "own_image_folder.py"])
-def test_the_example_runs_to_its_end(name, tmp_path):
+def run(name, folder, *arguments, **environment):
+    """What an example prints; it must run to its end."""
     done = subprocess.run(
-        [sys.executable, str(EXAMPLES / name)],
+        [sys.executable, str(EXAMPLES / name), *arguments],
         capture_output=True,
         text=True,
-        cwd=tmp_path,
+        cwd=folder,
         timeout=600,
+        env={**os.environ, **environment},
     )
     assert done.returncode == 0, done.stderr
-    assert "targeted" in done.stdout
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", ["own_training_loop.py", "own_image_folder.py"])
+def test_the_example_runs_to_its_end(name, tmp_path):
+    assert "targeted" in run(name, tmp_path)
 
 
 def test_the_example_of_hard_images_compares_at_equal_steps(tmp_path):
     short = ["--runs", "1", "--images", "500", "--epochs", "3"]
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / "hard_examples.py"), *short],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"12 steps.*\nall draws: \d.*\nhardest half: \d", done.stdout)
+    told = run("hard_examples.py", tmp_path, *short)
+    assert re.search(r"12 steps.*\nall draws: \d.*\nhardest half: \d", told)
 
 
 @pytest.mark.parametrize(
@@ -52,16 +51,8 @@ def test_the_example_of_hard_images_compares_at_equal_steps(tmp_path):
 )
 def test_a_framework_keeps_the_samplers_own_order(name, package, tmp_path):
     pytest.importorskip(package)
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / name)],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=600,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"\d+ draws in the sampler's own order, [1-9]\d* of them", done.stdout)
+    told = run(name, tmp_path, HF_HUB_OFFLINE="1")
+    assert re.search(r"\d+ draws in the sampler's own order, [1-9]\d* of them", told)
 
 
 def test_the_proof_of_the_examples_tells_another_order(monkeypatch):

@@ -131,9 +131,9 @@ def small(classes=3, **options):
     return test, logits, make_results(test, logits, focus, pairs)
 
 
-def printed(results, **options):
+def printed(results, width=100, **options):
     stream = io.StringIO()
-    render_tables(results, Console(file=stream, width=100, **options))
+    render_tables(results, Console(file=stream, width=width, **options))
     return stream.getvalue()
 
 

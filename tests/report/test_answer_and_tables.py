@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pytest
-from rich.console import Console
 
-from fmnist_aug.report import headline, render_tables
+from fmnist_aug.report import headline
 from fmnist_aug.report.summary import KNOWN_ARMS, answer, focus_sentence
 from fmnist_aug.report.tables import accuracy_table, contrasts_table, focus_table, recall_table
 from report.made_up import ARMS, HOSTILE, contrast, make_dataset, make_results, printed, small
@@ -224,9 +221,7 @@ def test_terminal_never_sees_hostile_names():
 
 def test_names_of_arms_are_not_broken_on_a_usual_terminal():
     _, _, results = small(arms=KNOWN_ARMS)
-    stream = io.StringIO()
-    render_tables(results, Console(file=stream, width=80))
-    lines = stream.getvalue().splitlines()
+    lines = printed(results, width=80).splitlines()
     assert max(map(len, lines)) <= 80
     for title in ("Mislabels of", "Contrasts"):
         start = next(place for place, line in enumerate(lines) if line.startswith(title))
@@ -245,9 +240,7 @@ def test_commits_of_the_runs_are_told_as_git_does():
 @pytest.mark.parametrize("width", [20, 60, 200])
 def test_any_width_of_terminal_works(width):
     _, _, results = small(runs=1)
-    stream = io.StringIO()
-    render_tables(results, Console(file=stream, width=width))
-    assert max(len(line) for line in stream.getvalue().splitlines()) <= width
+    assert max(len(line) for line in printed(results, width=width).splitlines()) <= width
 
 
 def test_contrasts_table_of_one_arm_is_empty():
