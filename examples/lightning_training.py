@@ -1,29 +1,33 @@
-"""Targeted augmentation in Lightning.
+"""Targeted augmentation on the hardest draws, in Lightning.
 
 Run: python examples/lightning_training.py            (needs: pip install lightning)
-Lightning calls the sampler's `set_epoch` by itself. For several processes take
-`DistributedAugmentationSampler`; Lightning leaves that as it is.
+Lightning calls the sampler's `set_epoch` by itself. To train on all draws give the `DataLoader` the
+sampler instead of the batches, and leave out `record`; for several processes that is a
+`DistributedAugmentationSampler`, which Lightning leaves as it is.
 """
 
 import lightning
 import torch
-from shared import RecordedDataset, data_and_plan, prove_order
+from shared import RecordedDataset, data_and_plan, prove_draws
 from torch import nn
 from torch.utils.data import DataLoader
 
-from fmnist_aug import AugmentationSampler, create_model
+from fmnist_aug import AugmentationSampler, HardExampleBatchSampler, create_model
 
 EPOCHS = 2
 
 
 class Network(lightning.LightningModule):
-    def __init__(self):
+    def __init__(self, batches):
         super().__init__()
         self.model = create_model("fast-cnn", num_classes=10)
+        self.batches = batches
 
     def training_step(self, batch, _):
         images, labels = batch
-        return nn.functional.cross_entropy(self.model(images), labels)
+        losses = nn.functional.cross_entropy(self.model(images), labels, reduction="none")
+        self.batches.record(losses)
+        return losses.mean()
 
     def configure_optimizers(self):
         return torch.optim.Adam(self.parameters(), lr=3e-3)
@@ -32,6 +36,7 @@ class Network(lightning.LightningModule):
 def main() -> None:
     train_set, plan = data_and_plan()
     sampler = AugmentationSampler(train_set, plan, seed=0)
+    batches = HardExampleBatchSampler(sampler, batch_size=50)
     data = RecordedDataset(train_set, plan, base="flip")  # AugmentedDataset, and keeps a record
 
     trainer = lightning.Trainer(
@@ -42,9 +47,9 @@ def main() -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(Network(), DataLoader(data, batch_size=50, sampler=sampler))
+    trainer.fit(Network(batches), DataLoader(data, batch_sampler=batches))
 
-    prove_order(data, sampler, EPOCHS)
+    prove_draws(data, batches, EPOCHS)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,11 @@
 """What the examples for Lightning, skorch and the Hugging Face Trainer have in common."""
 
-from fmnist_aug import AugmentationSampler, AugmentedDataset, ConfusionPlan, load_dataset
+from fmnist_aug import (
+    AugmentedDataset,
+    ConfusionPlan,
+    HardExampleBatchSampler,
+    load_dataset,
+)
 from fmnist_aug.comparison import make_plan, measure_confusions
 from fmnist_aug.data import ImageDataset, stratified_slice
 from fmnist_aug.training import get_preset
@@ -28,16 +33,32 @@ class RecordedDataset(AugmentedDataset):
         return super().__getitem__(index)
 
 
-def prove_order(data: RecordedDataset, sampler: AugmentationSampler, epochs: int) -> None:
-    """Every draw that reached the data set is the sampler's own, in its order, none left out."""
-    expected = []
+def prove_draws(data: RecordedDataset, batches: HardExampleBatchSampler, epochs: int) -> None:
+    """The draws that reached the data set are the sampler's own, in its order, the hardest of them.
+
+    As long as the plan trains on all draws, none is left out, after it half of them or so.
+    """
+    plan, expected, left_out = batches.sampler.plan, [], 0
     for epoch in range(epochs):
-        indices, copies = sampler.epoch_draws(epoch)
-        expected += [
+        indices, copies = batches.sampler.epoch_draws(epoch)
+        draws = [
             (index, epoch, copy)
             for index, copy in zip(indices.tolist(), copies.tolist(), strict=True)
         ]
+        if epoch >= plan.keep_after:
+            reached = set(data.drawn)
+            draws = [draw for draw in draws if draw in reached]
+            left_out += len(indices) - len(draws)
+            share = len(draws) / len(indices)
+            if abs(share - plan.keep) > 0.1:
+                raise SystemExit(f"{share:.0%} of the draws were trained on, not {plan.keep:.0%}")
+        expected += draws
     if data.drawn != expected:
         raise SystemExit("the framework did not use the sampler's own order")
+    if batches.hard.losses.isinf().any():
+        raise SystemExit("the losses of some images were not told")
     extra = sum(copy > 0 for _, _, copy in expected)
-    print(f"{len(expected)} draws in the sampler's own order, {extra} of them extra (targeted)")
+    print(
+        f"{len(expected)} draws in the sampler's own order, {extra} of them extra (targeted), and "
+        f"{left_out} easy ones left out"
+    )

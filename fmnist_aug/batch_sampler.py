@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler
 
 from fmnist_aug.checks import whole_number
+from fmnist_aug.distributed import Processes
 from fmnist_aug.errors import DataError, UsageError
 from fmnist_aug.hard_examples import HardExamples
 from fmnist_aug.sampler import AugmentationSampler
@@ -24,7 +25,12 @@ class HardExampleBatchSampler(BatchSampler):
     `ConfusionPlan.keep_after` says, all draws are trained on; from then on a batch is chosen from
     ``batch_size / plan.keep`` draws, by the losses that the loop tells with `record`. An image
     whose loss is not known counts as hard. The epochs are then shorter, so a comparison at equal
-    steps takes more of them. For one process: others' losses are not known here.
+    steps takes more of them.
+
+    In a process group (``torchrun``), made after the group was, each process gets its share of a
+    batch of ``batch_size`` draws for each, and `record`, which all must call, joins what they tell:
+    together they see what one process with so large batches would. As with torch's
+    ``DistributedSampler``, a batch that can't be divided repeats its first draws.
 
     It belongs into ``DataLoader(…, batch_sampler=…)``, one at a time, that gives the batches in
     order, as is usual. Its workers fetch ahead, so the newest losses are then some batches old, and
@@ -32,7 +38,7 @@ class HardExampleBatchSampler(BatchSampler):
 
     Args:
         sampler: makes the draws, by a plan whose ``keep`` says how many of them are trained on.
-        batch_size: draws in a batch.
+        batch_size: draws in a batch, of each process.
         drop_last: leave out what remains of an epoch for less than a batch.
 
     Raises:
@@ -60,6 +66,7 @@ class HardExampleBatchSampler(BatchSampler):
             )
         super().__init__(sampler, whole_number(batch_size, "batch_size", 1), drop_last)
         self.hard = HardExamples(len(sampler.labels), torch.device("cpu"))
+        self._processes = Processes.joined()
         self._waiting: deque[tuple[Tensor, int]] = deque()
         self._done = (sampler.epoch, 0)
 
@@ -82,8 +89,9 @@ class HardExampleBatchSampler(BatchSampler):
         """Tell the losses of the earliest batch whose losses were not told yet.
 
         Args:
-            losses: float (batch,), each draw's loss in the batch's order, on any device, as
-                ``cross_entropy(…, reduction="none")`` gives them. NaN is as good as not known.
+            losses: float (batch,), each draw's loss in the batch's order, on any device that the
+                process group can use, as ``cross_entropy(…, reduction="none")`` gives them. NaN is
+                as good as not known.
 
         Raises:
             UsageError: there is no such batch, or it has another size.
@@ -91,13 +99,15 @@ class HardExampleBatchSampler(BatchSampler):
         if not self._waiting:
             raise UsageError("no batch waits for losses; call record once for each batch")
         indices, draws = self._waiting[0]
-        told = torch.as_tensor(losses).detach().flatten().to("cpu", torch.float32)
-        if len(told) != len(indices):
+        told = torch.as_tensor(losses).detach().flatten().float()
+        expected = len(indices) // self._processes.count
+        if len(told) != expected:
             raise UsageError(
-                f"the batch has {len(indices)} images, but the losses are {len(told)}; compute "
+                f"the batch has {expected} images, but the losses are {len(told)}; compute "
                 'them with reduction="none"'
             )
         self._waiting.popleft()
+        told = self._processes.gather(told, len(indices)).cpu()
         self.hard.record(indices, torch.where(told.isnan(), torch.inf, told))
         epoch, done = self._done
         self._done = epoch, done + draws
@@ -130,6 +140,7 @@ class HardExampleBatchSampler(BatchSampler):
         self._done = self.sampler.epoch, state["sampler"]["consumed"]
 
     def _batches(self, draws: Iterator[int], done: int) -> Iterator[list[int]]:
+        processes = self._processes
         for count, size in self._groups(done):
             candidates = list(islice(draws, count))
             indices = torch.tensor(candidates)
@@ -138,19 +149,22 @@ class HardExampleBatchSampler(BatchSampler):
                 chosen = self.hard.choose(indices, size)
                 indices = indices[chosen]
                 candidates = [candidates[place] for place in chosen.tolist()]
-            self._waiting.append((indices, count))
-            yield candidates
+            places = torch.arange(-(-len(candidates) // processes.count) * processes.count)
+            places %= len(candidates)
+            self._waiting.append((indices[places], count))
+            yield [candidates[place] for place in places[processes.share].tolist()]
 
     def _groups(self, done: int) -> Iterator[tuple[int, int]]:
-        """From how many draws each batch is chosen, and how many it takes."""
+        """From how many draws each batch of all processes is chosen, and how many it takes."""
         plan, length, epoch = self.sampler.plan, len(self.sampler), self.sampler.epoch
+        whole = self.batch_size * self._processes.count
         while done < length:
             every = epoch + done / length < plan.keep_after
-            wanted = self.batch_size if every else round(self.batch_size / plan.keep)
+            wanted = whole if every else round(whole / plan.keep)
             count = min(wanted, length - done)
             if count < wanted and self.drop_last:
                 return
-            yield count, max(1, round(count * self.batch_size / wanted))
+            yield count, max(1, round(count * whole / wanted))
             done += count
 
     def _check_losses(self, candidates: Tensor) -> None:

@@ -5,10 +5,10 @@ import torch
 from fmnist_aug import ConfusionPlan, load_dataset
 from fmnist_aug.augment import get_policy
 from fmnist_aug.classifier import CheckpointHeader
+from fmnist_aug.distributed import Processes, join_processes
 from fmnist_aug.errors import UsageError
 from fmnist_aug.sampler import AugmentationSampler
 from fmnist_aug.training.batches import Batches
-from fmnist_aug.training.distributed import Processes, join_processes
 
 
 @pytest.mark.parametrize("count", [2, 3])

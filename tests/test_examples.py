@@ -53,6 +53,7 @@ def test_a_framework_keeps_the_samplers_own_order(name, package, tmp_path):
     pytest.importorskip(package)
     told = run(name, tmp_path, HF_HUB_OFFLINE="1")
     assert re.search(r"\d+ draws in the sampler's own order, [1-9]\d* of them", told)
+    assert re.search(r"and [1-9]\d* easy ones left out", told)
 
 
 def test_the_proof_of_the_examples_tells_another_order(monkeypatch):

@@ -46,13 +46,13 @@ def train(
     """
     from fmnist_aug.cli.progress import ProgressDisplay
     from fmnist_aug.comparison import base_augmentation, load_splits, settle_precision
+    from fmnist_aug.distributed import join_processes
     from fmnist_aug.files import check_writable, write_text
     from fmnist_aug.model_card import card_path, model_card
     from fmnist_aug.models import count_parameters
     from fmnist_aug.plan import ConfusionPlan
     from fmnist_aug.trackers import open_trackers
     from fmnist_aug.training import train_model
-    from fmnist_aug.training.distributed import join_processes
 
     config = config_from(**options, runs=1)
     train_set, test_set = load_splits(config, options["data_dir"], options["stream"])

@@ -24,13 +24,13 @@ from torch import Tensor
 from fmnist_aug.augment.policies import Flip, Policy, get_policy, plan_policy
 from fmnist_aug.classifier import CheckpointHeader, Classifier, Normalisation
 from fmnist_aug.data import ImageDataset, blocks, require_training_data
+from fmnist_aug.distributed import Processes
 from fmnist_aug.errors import DataError, TrainingError, UsageError
 from fmnist_aug.models import ANY_SIZE, create_model
 from fmnist_aug.plan import ConfusionPlan
 from fmnist_aug.training.averaging import WeightAverage
 from fmnist_aug.training.batches import Batches, make_draws
 from fmnist_aug.training.curve import LearningCurve
-from fmnist_aug.training.distributed import Processes
 from fmnist_aug.training.hardware import Hardware, choose_hardware
 from fmnist_aug.training.memory import keep_freed_memory
 from fmnist_aug.training.optimizers import keep_rates_on, make_optimizers, set_learning_rates

@@ -8,11 +8,11 @@ from fmnist_aug import AugmentationSampler, AugmentedDataset, ConfusionPlan, Con
 from fmnist_aug.augment import get_policy
 from fmnist_aug.classifier import read_tensors
 from fmnist_aug.comparison import ARMS, arm_treatment
+from fmnist_aug.distributed import Processes
 from fmnist_aug.errors import DataError, UsageError
 from fmnist_aug.sampler import DistributedAugmentationSampler
 from fmnist_aug.training import progress, refresh, train_model
 from fmnist_aug.training.batches import Batches
-from fmnist_aug.training.distributed import Processes
 from fmnist_aug.training.engine import _header
 from fmnist_aug.training.refresh import RefreshedDraws, hold_back, refresh_plan
 from trainings.short import CPU, SHORT

@@ -33,6 +33,13 @@ class Processes:
     rank: int = 0
     count: int = 1
 
+    @classmethod
+    def joined(cls) -> Processes:
+        """Those of torch's process group; this one alone where there is none."""
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return cls()
+        return cls(distributed.get_rank(), distributed.get_world_size())
+
     @property
     def share(self) -> slice:
         """This process's part of a batch."""
@@ -96,6 +103,6 @@ def join_processes(device: str) -> Iterator[Processes]:
         torch.cuda.set_device(gpu)
     distributed.init_process_group("nccl" if device == "cuda" else "gloo")
     try:
-        yield Processes(distributed.get_rank(), distributed.get_world_size())
+        yield Processes.joined()
     finally:
         distributed.destroy_process_group()
