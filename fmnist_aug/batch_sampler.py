@@ -125,8 +125,8 @@ class HardExampleBatchSampler(BatchSampler):
         """Go on where `state_dict` was taken: the next iteration yields the rest of that epoch.
 
         Raises:
-            DataError: the state is of other data, of another plan or seed, or no state. Nothing
-                is changed then.
+            DataError: the state is of another number of images or draws, of another seed, or no
+                state. Nothing is changed then.
         """
         losses = state.get("losses")
         if not isinstance(losses, Tensor) or losses.shape != self.hard.losses.shape:

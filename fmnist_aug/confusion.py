@@ -72,7 +72,7 @@ class ConfusionReport:
         # lists and arrays, such as scikit-learn's confusion matrix, make the same report
         counts = tuple(tuple(int(count) for count in row) for row in self.counts)
         object.__setattr__(self, "counts", counts)
-        object.__setattr__(self, "class_names", tuple(self.class_names))
+        object.__setattr__(self, "class_names", tuple(str(name) for name in self.class_names))
 
     @classmethod
     def from_predictions(
@@ -87,7 +87,8 @@ class ConfusionReport:
         your test set if you mean to change anything because of them.
 
         Args:
-            y_true: true labels (N,): class indices, or names if ``class_names`` has them.
+            y_true: true labels (N,): class indices, or names if ``class_names`` has them; numbers
+                in ``class_names``, such as a classifier's ``classes_``, are names.
             y_pred: predicted labels (N,) of the same kind, or scores (N, K) with one column a
                 class, of which the largest is taken: logits, or cleanlab's out-of-sample
                 ``pred_probs``.
@@ -114,6 +115,8 @@ class ConfusionReport:
             if predicted.dtype.kind == "f" and np.isnan(predicted).any():
                 raise DataError("y_pred holds NaN, of which no largest score can be told")
             predicted = predicted.argmax(axis=1)
+            if _are_numbers(class_names):
+                predicted = np.asarray(class_names)[predicted]
         if true.ndim != 1 or predicted.shape != true.shape:
             raise DataError(
                 f"y_true {true.shape} and y_pred {predicted.shape} must hold one label an image; "
@@ -310,14 +313,23 @@ def _as_array(values: Any, name: str) -> NDArray[Any]:
 
 def _as_indices(values: NDArray[Any], class_names: Sequence[str] | None) -> NDArray[np.int64]:
     if values.dtype.kind in "US":
-        lookup = {name: index for index, name in enumerate(class_names or ())}
-        unknown = sorted(set(values.tolist()) - set(lookup))
-        if unknown:
-            raise DataError(f"label {unknown[0]!r} is not among the class names")
-        return np.array([lookup[value] for value in values.tolist()], np.int64)
+        return _look_up(values, class_names or ())
     whole = values.dtype.kind == "f" and bool(
         (np.isfinite(values) & (values == np.floor(values))).all()
     )
     if values.size and values.dtype.kind not in "iub" and not whole:
         raise DataError(f"labels must be whole numbers or names, not {values.dtype}")
-    return values.astype(np.int64)
+    indices = values.astype(np.int64)
+    return _look_up(indices, class_names) if class_names and _are_numbers(class_names) else indices
+
+
+def _are_numbers(class_names: Sequence[Any]) -> bool:
+    return all(isinstance(name, int | np.integer) for name in class_names)
+
+
+def _look_up(values: NDArray[Any], class_names: Sequence[Any]) -> NDArray[np.int64]:
+    lookup = {name: index for index, name in enumerate(class_names)}
+    unknown = sorted(set(values.tolist()) - set(lookup))
+    if unknown:
+        raise DataError(f"label {unknown[0]!r} is not among the class names")
+    return np.array([lookup[value] for value in values.tolist()], np.int64)

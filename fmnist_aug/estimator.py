@@ -13,11 +13,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from fmnist_aug.augment.policies import get_policy
 from fmnist_aug.comparison.arms import base_augmentation
 from fmnist_aug.comparison.probe import make_plan, measure_confusions
 from fmnist_aug.data import DatasetCard, ImageDataset
 from fmnist_aug.errors import DataError, UsageError
 from fmnist_aug.models import SMALLEST_SIDE
+from fmnist_aug.pairs import check_pairs
 from fmnist_aug.plan import ConfusionPlan
 from fmnist_aug.training import check_classes, choose_hardware, get_preset, train_model
 
@@ -118,6 +120,8 @@ class TargetedAugmentationClassifier(ClassifierMixin, BaseEstimator):  # type: i
             DatasetCard("estimator", "the training data", flip=self.flip, policy=self.policy),
         )
         check_classes(data)
+        get_policy(self.policy)
+        check_pairs(self.pairs, data.class_names)
         preset = get_preset(self.preset)
         settings = preset.settings
         if self.model is not None:
@@ -194,7 +198,12 @@ def _choose_form(
 ) -> tuple[int, int, int] | None:
     """Height, width and channels of what is in X; None for rows that are no images."""
     if len(shape) > 1 or image_shape is not None:
-        form = tuple(shape if len(shape) > 1 else image_shape or ())
+        try:
+            form = tuple(shape if len(shape) > 1 or image_shape is None else image_shape)
+        except TypeError:  # a single number
+            raise UsageError(
+                f"image_shape must be (H, W) or (H, W, C), not {image_shape}"
+            ) from None
         form = (*form, 1) if len(form) == 2 else form
         if len(form) != 3 or form[2] not in (1, 3):
             raise DataError(

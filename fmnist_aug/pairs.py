@@ -60,6 +60,19 @@ def given_pairs(
     return sorted(chosen, key=lambda pair: (-pair.count, pair.first, pair.second))
 
 
+def check_pairs(
+    pairs: str | Iterable[tuple[int | str, int | str]] | None, class_names: Sequence[str]
+) -> None:
+    """Find out before a long training that `given_pairs` won't take these; None is ``auto``.
+
+    Raises:
+        UsageError: an unknown class, or a class paired with itself.
+    """
+    if pairs is not None and not (isinstance(pairs, str) and pairs.strip() == "auto"):
+        size = len(class_names)
+        given_pairs(ConfusionReport(((0,) * size,) * size, tuple(class_names)), pairs)
+
+
 def find_pairs(report: ConfusionReport, max_pairs: int) -> tuple[list[ConfusedPair], str]:
     """The pairs that errors gather in, most confused first, and a sentence that says why.
 

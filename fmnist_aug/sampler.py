@@ -103,13 +103,14 @@ class _Position:
         self.epoch = epoch
 
     def _begin(self, indices: NDArray[np.int64], copies: NDArray[np.int64]) -> Iterator[int]:
-        # the pass begins here, not at the first draw of the generator that is returned
-        self._consumed, self._start = self._start, 0
-        return self._draws(indices[self._consumed :], copies[self._consumed :], self.epoch)
+        self._consumed = self._start
+        return self._draws(indices[self._start :], copies[self._start :], self.epoch)
 
     def _draws(
         self, indices: NDArray[np.int64], copies: NDArray[np.int64], epoch: int
     ) -> Iterator[int]:
+        # only now: a DataLoader with workers asks for an iterator that it throws away, then another
+        self._start = 0
         for index, copy in zip(indices.tolist(), copies.tolist(), strict=True):
             self._consumed += 1
             yield AugmentedIndex(index, epoch, copy)

@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader
+from torchvision.transforms import Resize
+from torchvision.transforms.functional import to_tensor
 from torchvision.transforms.v2 import RandomHorizontalFlip
 
 from fmnist_aug import AugmentationSampler, AugmentedDataset, ConfusionPlan, load_dataset
@@ -396,6 +398,23 @@ def test_regular_draws_get_the_base_and_extra_draws_the_targeted_augmentation(ga
     assert not (extra == mirrored).all()
     assert (extra[extra != 0] == mirrored[extra != 0]).all()
     assert (data.targets == garments.labels).all()
+
+
+@pytest.mark.parametrize("number", [np.int64, np.uint8])
+def test_numbers_of_numpys_are_regular_draws(garments, number):
+    flip, weaker = get_policy("flip"), get_policy("weaker")
+    data = AugmentedDataset(garments, weaker, base=flip)
+    for index in range(20):
+        assert torch.equal(data[number(index)][0], data[index][0])
+
+
+@pytest.mark.parametrize("side", [8, 19, 33])
+def test_white_that_was_resized_is_white(side):
+    white = Image.fromarray(np.full((50, 50, 3), 255, np.uint8))
+    resized = Resize((side, side))(to_tensor(white))
+    assert (to_uint8_array(resized) == 255).all()
+    assert (to_uint8_array(torch.full((1, 8, 8), 1 + 1e-6)) == 255).all()
+    assert (to_uint8_array(torch.full((1, 8, 8), -1e-6)) == 0).all()
 
 
 def make_image(kind):

@@ -195,6 +195,23 @@ def test_a_loader_with_workers_gets_the_hardest_too(workers):
     assert drawn[0] == drawn[1]
 
 
+@pytest.mark.parametrize("options", [{}, {"num_workers": 1}, {"num_workers": 2}])
+def test_a_loader_with_workers_goes_on_in_mid_epoch(options):
+    def rest(batches):
+        return [part.tolist() for part in DataLoader(Numbers(), batch_sampler=batches, **options)]
+
+    stopped = make_batches(4, keep=0.5)
+    everything = [[index for index, *_ in batch] for batch in map(spell, make_batches(4, keep=0.5))]
+    for step, indices in enumerate(DataLoader(Numbers(), batch_sampler=stopped, **options)):
+        stopped.record(indices.float())
+        if step == 2:
+            break
+    resumed = make_batches(4, keep=0.5)
+    resumed.load_state_dict(stopped.state_dict())
+    assert rest(resumed) == everything[3:]
+    assert rest(resumed) == everything, "the next pass is a whole one"
+
+
 def test_augmented_images_in_a_loop_of_ones_own():
     data = load_dataset("fashion-mnist", "train").subset(np.arange(300))
     plan = ConfusionPlan.empty(data.class_names, keep=0.5)

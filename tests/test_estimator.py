@@ -145,12 +145,30 @@ def test_rows_are_read_as_images_only_where_they_can_be():
         ({"preset": "nothing"}, (20, 8, 8), UsageError),
         ({"pairs": "0:hat"}, (20, 8, 8), UsageError),
         ({"policy": "nothing"}, (20, 8, 8), UsageError),
+        ({"image_shape": 8}, (20, 64), UsageError),
     ],
 )
 def test_what_cannot_be_used_is_said(options, shape, error):
     X = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     with pytest.raises(error):
         make(**options).fit(X, np.arange(20) % 2)
+
+
+@pytest.mark.parametrize("options", [{"pairs": "0:hat"}, {"pairs": "1:1"}, {"policy": "nothing"}])
+def test_mistakes_in_the_plan_are_told_before_the_probe_is_trained(options, monkeypatch):
+    monkeypatch.setattr("fmnist_aug.estimator.measure_confusions", None)
+    with pytest.raises(UsageError):
+        make(**options).fit(np.zeros((20, 8, 8), np.uint8), np.arange(20) % 2)
+
+
+def test_views_that_run_backwards_are_images_like_others():
+    X = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
+    y = np.arange(40) % 2
+    mirrored = X[:, ::-1, :, ::-1]  # as OpenCV's pictures are turned into RGB
+    found, expected = (make(epochs=1).fit(values, y) for values in (mirrored, mirrored.copy()))
+    assert (found.predict_proba(mirrored) == expected.predict_proba(mirrored)).all()
+    rows = X.reshape(40, -1)[::-1]
+    make(epochs=1, image_shape=np.array([8, 8, 3])).fit(rows, y)
 
 
 def test_it_must_be_fitted_first():

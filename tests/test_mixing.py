@@ -140,6 +140,8 @@ def test_mixing_without_a_plan_for_all_draws_or_of_unlike_sizes_is_refused(garme
     plan = ConfusionPlan.from_report(report, "a:b", policy="mix-within")
     with pytest.raises(DataError, match="one size"):
         AugmentedDataset(Pictures(), plan)[AugmentedIndex(0, 0, 1)]
+    with pytest.raises(DataError, match="labels go up to 9, but the plan knows 2 classes"):
+        AugmentedDataset(garments, plan)
 
 
 @pytest.mark.parametrize("policy", ["mix-within", "weaker"])

@@ -240,6 +240,21 @@ def test_predictions_come_as_labels_names_or_scores():
         assert ConfusionReport.from_predictions(*other, ["cat", "dog"]) == by_scores
 
 
+@pytest.mark.parametrize("names", [[1, 2, 3], np.array([1, 2, 3])])
+def test_numbers_can_be_the_names_of_classes(names):
+    # as a classifier's classes_ are; of class 3 none was held out
+    scores = [[0.9, 0.1, 0], [0.2, 0.8, 0], [0.1, 0.9, 0], [0.2, 0.7, 0.1]]
+    report = ConfusionReport.from_predictions([1, 1, 2, 2], scores, names)
+    assert report.counts == ((1, 1, 0), (0, 2, 0), (0, 0, 0))
+    assert report == ConfusionReport.from_predictions([1.0, 1, 2, 2], [1, 2, 2, 2], names)
+    assert report == ConfusionReport(report.matrix, names)
+    plan = ConfusionPlan.from_report(report, "1:2")
+    assert [(pair.first, pair.second) for pair in plan.pairs] == [(0, 1)]
+    assert ConfusionPlan.from_json(plan.to_json()) == plan
+    with pytest.raises(DataError, match="label 0 is not among the class names"):
+        ConfusionReport.from_predictions([0, 1], [1, 2], names)
+
+
 @pytest.mark.parametrize(
     ("true", "predicted", "names"),
     [

@@ -205,6 +205,18 @@ class Draws(Dataset):
         return int(index), index.epoch, index.copy
 
 
+@pytest.mark.parametrize("batch_size", [None, 4])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_with_workers_goes_on_in_mid_epoch(batch_size, workers):
+    sampler = AugmentationSampler([0, 1] * 20, make_plan([0.5, 0.1]))
+    expected = [(int(index), index.epoch, index.copy) for index in sampler]
+    sampler.load_state_dict(sampler.state_dict(consumed=8))
+    loader = DataLoader(Draws(), batch_size=batch_size, sampler=sampler, num_workers=workers)
+    for start in (8, 0):
+        parts = [zip(*part, strict=True) if batch_size else [part] for part in loader]
+        assert [tuple(map(int, draw)) for part in parts for draw in part] == expected[start:]
+
+
 @pytest.mark.fault(16)
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("persistent", [False, True])

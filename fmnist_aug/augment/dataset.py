@@ -21,6 +21,10 @@ from fmnist_aug.data.folders import flatten
 from fmnist_aug.errors import DataError, UsageError
 from fmnist_aug.labels import find_labels
 from fmnist_aug.plan import ConfusionPlan
+from fmnist_aug.sampler import AugmentedIndex
+
+_ROUNDING = 1e-3
+"""By how much floats that were resized may leave 0–1; normalised ones leave it further."""
 
 if TYPE_CHECKING:
     from albumentations import Compose
@@ -98,7 +102,8 @@ class AugmentedDataset(Dataset[tuple[Any, Any]]):
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         """The augmented image, then whatever else the wrapped data set gives."""
         item = self.dataset[int(index)]
-        copy, epoch = getattr(index, "copy", 0), getattr(index, "epoch", 0)
+        # numpy's integers have a method copy
+        copy, epoch = (index.copy, index.epoch) if isinstance(index, AugmentedIndex) else (0, 0)
         place = int(index) % len(self)
         image = self._augment(to_uint8_array(item[0]), (self.seed, epoch, place, copy))
         if self._partners is None:
@@ -176,12 +181,13 @@ def to_uint8_array(image: Any) -> NDArray[np.uint8]:
             raise DataError(f"an image tensor must be (C, H, W) or (H, W), not {image.shape}")
         if image.is_floating_point():
             low, high = float(image.min()), float(image.max())
-            if not 0 <= low <= high <= 1:  # both are NaN if one value is
+            # resizing rounds to a little more than 1; both are NaN if one value is
+            if not -_ROUNDING <= low <= high <= 1 + _ROUNDING:
                 raise DataError(
                     f"float images must lie in 0–1, but these go from {low:.3g} to {high:.3g}; "
                     "move normalisation into AugmentedDataset(transform=…)"
                 )
-            image = (image * 255).round().to(torch.uint8)
+            image = (image.clamp(0, 1) * 255).round().to(torch.uint8)
         array: NDArray[Any] = image.cpu().numpy()
         array = array.transpose(1, 2, 0) if array.ndim == 3 else array
     else:

@@ -40,7 +40,8 @@ class Partners:
         unseen: bool (images,), those that must not be mixed in; None for none.
 
     Raises:
-        DataError: a class with images has no other to take partners of.
+        DataError: a class with images has no other to take partners of, or a label is none of the
+            classes'.
     """
 
     def __init__(
@@ -52,6 +53,11 @@ class Partners:
         device: torch.device | str = "cpu",
         unseen: NDArray[np.bool_] | None = None,
     ) -> None:
+        if labels.size and labels.max() >= num_classes:
+            raise DataError(
+                f"the labels go up to {labels.max()}, but the plan knows {num_classes} classes, "
+                "numbered from 0"
+            )
         usable = np.ones(len(labels), bool) if unseen is None else ~unseen
         paired = np.zeros((num_classes, num_classes), bool)
         for first, second in pairs:

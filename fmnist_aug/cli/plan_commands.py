@@ -156,7 +156,7 @@ def _probe(
         run_probe,
         settle_precision,
     )
-    from fmnist_aug.comparison.compare import check_pairs
+    from fmnist_aug.pairs import check_pairs
 
     train_set = load_split(config, "train", options["data_dir"], options["stream"])
     check_pairs(config.pairs, train_set.class_names)

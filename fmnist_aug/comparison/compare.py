@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,11 @@ from fmnist_aug.comparison.jobs import Schedule, make_schedule
 from fmnist_aug.comparison.plan_files import check_plan, load_plan
 from fmnist_aug.comparison.sharing import share_images
 from fmnist_aug.computing import use_threads
-from fmnist_aug.confusion import class_index
 from fmnist_aug.data import NAMED_DATASETS, ImageDataset, check_split
 from fmnist_aug.errors import DataError, UsageError
 from fmnist_aug.files import owned_folder
 from fmnist_aug.models import create_model
-from fmnist_aug.pairs import parse_pairs
+from fmnist_aug.pairs import check_pairs
 from fmnist_aug.plan import ConfusionPlan
 from fmnist_aug.training import check_classes
 
@@ -147,18 +145,6 @@ def _check_apart(out: Path, dataset: Path) -> None:
             f"{out} lies in the data set's own folder {dataset}, where the report's pictures would "
             "pass for its images; choose another --out"
         )
-
-
-def check_pairs(pairs: str, class_names: Sequence[str]) -> None:
-    """Find out before a long training that a class is unknown.
-
-    Raises:
-        UsageError: it is.
-    """
-    if pairs != "auto":
-        for pair in parse_pairs(pairs):
-            for name in pair:
-                class_index(name, class_names)
 
 
 def _check_trainable(config: ComparisonConfig, train: ImageDataset) -> None:

@@ -78,6 +78,9 @@ class ImageDataset:
             )
         if len(set(self.class_names)) != len(self.class_names):
             raise DataError("class names must all be different")
+        if isinstance(images, np.ndarray) and min(images.strides) < 0:
+            # mirrored views, such as BGR read as RGB, which torch doesn't take
+            object.__setattr__(self, "images", images.copy())
 
     def __len__(self) -> int:
         return len(self.labels)
