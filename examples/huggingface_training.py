@@ -1,9 +1,10 @@
 """Targeted augmentation on the hardest draws, in the Trainer of Hugging Face transformers.
 
 Run: python examples/huggingface_training.py            (needs: pip install transformers accelerate)
-The Trainer calls the sampler's `set_epoch` by itself. To train on all draws override
-`_get_train_sampler` alone, to return the sampler; the Trainer shards its batches over several
-processes, for which the plain `AugmentationSampler` is the right one.
+The Trainer calls the sampler's `set_epoch` by itself. This is for one process: over several the
+Trainer would divide what is divided already. To train on all draws override `_get_train_sampler`
+alone, to return the sampler; then the Trainer shards its batches over several processes, for which
+the plain `AugmentationSampler` is the right one.
 """
 
 import tempfile

@@ -1,9 +1,10 @@
 """Targeted augmentation on the hardest draws, in Lightning.
 
 Run: python examples/lightning_training.py            (needs: pip install lightning)
-Lightning calls the sampler's `set_epoch` by itself. To train on all draws give the `DataLoader` the
-sampler instead of the batches, and leave out `record`; for several processes that is a
-`DistributedAugmentationSampler`, which Lightning leaves as it is.
+Lightning calls the sampler's `set_epoch` by itself. For several processes make the batches in the
+module's `train_dataloader`, and give the Trainer `use_distributed_sampler=False`. To train on all
+draws give the `DataLoader` the sampler instead of the batches, and leave out `record`; for several
+processes that is a `DistributedAugmentationSampler`, which Lightning leaves as it is.
 """
 
 import lightning
