@@ -89,8 +89,12 @@ def read_bytes(path: Path) -> bytes:
         raise RunFolderError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, advice: str = "remove it and run the same command again") -> Any:
     """Read a JSON file that this package wrote.
+
+    Args:
+        path: the file.
+        advice: what to do if it isn't valid.
 
     Raises:
         RunFolderError: the file is missing or is not JSON.
@@ -100,9 +104,7 @@ def read_json(path: Path) -> Any:
         text = content.decode("utf-8")
         return json.loads(text, parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError) as error:
-        raise RunFolderError(
-            f"{path} is not valid JSON ({error}); remove it and run the same command again"
-        ) from error
+        raise RunFolderError(f"{path} is not valid JSON ({error}); {advice}") from error
 
 
 def _refuse_special(path: Path) -> None:

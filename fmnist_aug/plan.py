@@ -330,17 +330,22 @@ class ConfusionPlan:
         """The plan as plain text for people."""
         lines = []
         if self.pairs:
-            lines.append("confused pair                     confused  of both classes (95 %)")
-            for pair in self.pairs:
-                name = f"{self.class_names[pair.first]} – {self.class_names[pair.second]}"
+            names = [
+                f"{self.class_names[pair.first]} – {self.class_names[pair.second]}"
+                for pair in self.pairs
+            ]
+            width = max(32, *map(len, names)) + 2
+            lines.append(f"{'confused pair':<{width}}confused  of both classes (95 %)")
+            for name, pair in zip(names, self.pairs, strict=True):
                 low, high = pair.ci95
                 lines.append(
-                    f"{name:<34}{pair.count:>8}  {pair.rate:6.2%} ({low:.2%} … {high:.2%})"
+                    f"{name:<{width}}{pair.count:>8}  {pair.rate:6.2%} ({low:.2%} … {high:.2%})"
                 )
             lines.append("")
-        lines.append("class                  extra draws per image")
+        width = max(21, *map(len, self.class_names)) + 2
+        lines.append(f"{'class':<{width}}extra draws per image")
         lines += [
-            f"{name:<23}{draws:.3f}{'  targeted' if label in self.classes else ''}"
+            f"{name:<{width}}{draws:.3f}{'  targeted' if label in self.classes else ''}"
             for label, (name, draws) in enumerate(
                 zip(self.class_names, self.extra_draws, strict=True)
             )

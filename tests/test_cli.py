@@ -174,6 +174,7 @@ def test_data_commands(tmp_path):
     assert told["splits"]["train"]["images"] == 60_000
     assert "official bytes" in run("data", "verify").stdout
     run("data", "export", tmp_path, "--dataset", "mnist")
+    assert "official bytes of MNIST" in run("data", "verify", "--dataset", tmp_path).stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "t10k-images-idx3-ubyte",
         "t10k-labels-idx1-ubyte",
@@ -336,5 +337,20 @@ def test_debug_shows_where_an_error_came_from(tmp_path):
 )
 def test_only_what_goes_on_again_is_said_to(command, said, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["fmnist-aug", *command.split(), "--quiet"])
-    assert said in _goes_on()
-    assert bool(_goes_on()) == bool(said)
+    assert said in _goes_on({})
+    assert bool(_goes_on({})) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("command", "file", "said"),
+    [
+        ("compare", {"resume": False}, "the same command with --resume goes on"),
+        ("compare --resume", {"resume": False}, "goes on from the last epoch"),
+        ("compare", {"backend": "dask"}, "goes on from the last finished run"),
+        ("compare", {"runs": 2}, "goes on from the last epoch"),
+        ("plan", {"search": True}, "goes on from the last trial"),
+    ],
+)
+def test_options_from_a_file_count_for_what_goes_on(command, file, said, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["fmnist-aug", *command.split(), "--config", "file.toml"])
+    assert said in _goes_on(file)

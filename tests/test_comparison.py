@@ -178,6 +178,17 @@ def test_nothing_but_more_arms_and_runs_can_be_added(finished, small, changes, d
     assert (finished.folder / "config.json").read_bytes() == before
 
 
+def test_an_arm_is_added_beside_those_that_are_named_too(finished, small):
+    options = {**QUICK, "runs": 2, "pairs": "0:6", "extend": True}
+    added = "name its arms too: --arm baseline --arm uniform --arm targeted --arm sampler-only"
+    with pytest.raises(RunFolderError, match=f"to start over; to add to it {added}$"):
+        compare(small, out=finished.folder, arms=["sampler-only"], **options)
+    with pytest.raises(RunFolderError, match=r"to start over$"):
+        compare(small, out=finished.folder, arms=["uniform", "targeted"], **options)
+    with pytest.raises(RunFolderError, match=r"to start over$"):
+        compare(small, out=finished.folder, arms=["sampler-only"], **options, seed=1)
+
+
 def test_adding_and_starting_over_exclude_each_other(small, tmp_path):
     with pytest.raises(UsageError, match=r"--extend adds .* --no-resume removes"):
         compare(small, out=tmp_path / "out", extend=True, resume=False)

@@ -1,9 +1,12 @@
+import errno
 import gzip
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -310,6 +313,35 @@ def test_unlike_sizes_become_squares_without_cutting_or_stretching(pictures):
     assert abs(wide - (0, 100, 0)).max() < 6, "padded with its own border colour"
     assert load_dataset(pictures, "test").images.shape[1:] == (20, 20, 3)
     assert load_dataset(pictures, "test", image_size=32).images.shape[1:] == (32, 32, 3)
+
+
+def test_linked_folders_are_read_once_and_loops_end(pictures, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    save(elsewhere, "b.png")
+    save(elsewhere, ".hidden/c.png")
+    folder = pictures / "train" / "zwei"
+    (folder / "more").symlink_to(elsewhere, target_is_directory=True)
+    (folder / "once more").symlink_to(elsewhere, target_is_directory=True)
+    (folder / "up").symlink_to(folder, target_is_directory=True)
+    (pictures / "train" / "linked").symlink_to(elsewhere, target_is_directory=True)
+    found = load_dataset(pictures, "train")
+    counts = dict(zip(found.class_names, np.bincount(found.labels).tolist(), strict=True))
+    assert counts == {"naïve café": 1, "linked": 1, "zwei": 2}
+
+
+@pytest.mark.parametrize("denied", ["train/zwei", "train/zwei/below"])
+def test_a_folder_that_cannot_be_read_is_not_passed_over(pictures, denied, monkeypatch):
+    (pictures / "train" / "zwei" / "below").mkdir()
+
+    def scan(path):
+        if Path(path) == pictures / denied:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return really(path)
+
+    really = os.scandir
+    monkeypatch.setattr(os, "scandir", scan)
+    with pytest.raises(DataError, match=rf"{denied}: cannot be read \(Permission denied\)"):
+        load_dataset(pictures, "train")
 
 
 def test_large_pictures_are_reduced(tmp_path):

@@ -435,3 +435,18 @@ def test_a_report_has_pairs_of_its_own_classes_only(pair):
     report = ConfusionReport.from_predictions([0, 1, 2], [1, 0, 2])
     with pytest.raises(UsageError, match="two of the 3 classes"):
         report.pair(*pair)
+
+
+def test_the_table_of_a_plan_keeps_long_names_apart_from_numbers():
+    names = ("Chevrolet Silverado 1500 2012", "Chevrolet Silverado 1500 2013", "Mini")
+    report = ConfusionReport(((5, 5, 0), (5, 5, 0), (0, 0, 10)), names)
+    lines = ConfusionPlan.from_report(report, "0:1").to_table().splitlines()
+    assert [line.split()[-2:] for line in lines if line.endswith("targeted")] == [
+        ["0.500", "targeted"]
+    ] * 2
+    for start, column in (("confused pair", " of both classes"), ("class", "extra draws")):
+        head = next(place for place, line in enumerate(lines) if line.startswith(start))
+        places = {line.rindex("0.500") for line in lines if line.endswith("targeted")}
+        assert column in lines[head]
+        assert start != "class" or places == {lines[head].index(column)}
+    assert "Chevrolet Silverado 1500 2012 – Chevrolet Silverado 1500 2013 " in lines[1]

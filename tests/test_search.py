@@ -231,9 +231,16 @@ def test_the_plan_in_the_package_fits_its_data_and_says_where_it_comes_from():
 def test_plans_that_are_not_there_or_no_plans_are_refused(tmp_path):
     with pytest.raises(UsageError, match="plan --search"):
         load_plan("default", "my pictures")
+    (tmp_path / "pictures.json").write_text("{}")  # of whatever: nobody named it
+    with pytest.raises(UsageError, match="plan --search"):
+        load_plan("default", str(tmp_path / "pictures"))
     with pytest.raises(RunFolderError, match="nowhere"):
         load_plan(tmp_path / "nowhere.json", "fashion-mnist")
     path = tmp_path / "list.json"
     path.write_text("[1, 2]")
     with pytest.raises(DataError, match="not a plan"):
         load_plan(path, "fashion-mnist")
+    path.write_text('{"schema": 1,}')
+    with pytest.raises(RunFolderError, match=r"not valid JSON .*; give a plan that") as told:
+        load_plan(path, "fashion-mnist")
+    assert "remove" not in str(told.value)

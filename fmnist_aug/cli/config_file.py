@@ -45,6 +45,8 @@ def _read_defaults(context: click.Context, option: click.Parameter, path: str | 
             raise click.UsageError(f"{path}: {name} is given twice", context)
         defaults[str(options[name].name)] = _checked(path, key, value, options[name], context)
     context.default_map = {**(context.default_map or {}), **defaults}
+    if context.obj is not None:
+        context.obj.update(defaults)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -7,8 +7,9 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -55,13 +56,14 @@ for command in (
 def main() -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 usage, 130 interrupted."""
     debug = "--debug" in sys.argv[1:]
+    from_file: dict[str, Any] = {}  # options that a --config names
     _prepare_streams()
     stdout = sys.stdout  # click puts another in its place when its reader has gone
     signal.signal(signal.SIGTERM, _stop_once)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # ignored by nohup and shells' &
         signal.signal(signal.SIGINT, _stop_once)
     try:
-        code = cli.main(standalone_mode=False, prog_name="fmnist-aug")
+        code = cli.main(standalone_mode=False, prog_name="fmnist-aug", obj=from_file)
         sys.stdout.flush()
     except click.ClickException as error:
         _with_hint(error).show()
@@ -72,10 +74,10 @@ def main() -> NoReturn:
         _fail(str(error))
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        _fail(f"interrupted{_goes_on()}")
+        _fail(f"interrupted{_goes_on(from_file)}")
         code = EXIT_INTERRUPTED
     except _Terminated:
-        _fail(f"terminated{_goes_on()}")
+        _fail(f"terminated{_goes_on(from_file)}")
         code = EXIT_TERMINATED
     except BrokenPipeError:
         code = 0  # the reader of our output has gone, which is no failure of ours
@@ -99,16 +101,18 @@ def main() -> NoReturn:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _goes_on() -> str:
+def _goes_on(from_file: Mapping[str, Any]) -> str:
     """What is left of a command that was stopped: of most, nothing."""
     command, *options = sys.argv[1:] or [""]
-    if command == "plan" and "--search" in options:
+    if command == "plan" and ("--search" in options or from_file.get("search")):
         return "; the same command again goes on from the last trial of the search"
     if command != "compare":
         return ""
     if "--no-resume" in options:
         return "; the same command without --no-resume goes on from here"
-    on_a_cluster = {"dask", "--backend=dask"} & {*options}
+    if from_file.get("resume") is False and "--resume" not in options:
+        return "; the same command with --resume goes on from here"
+    on_a_cluster = {"dask", "--backend=dask"} & {*options, from_file.get("backend")}
     left = "last finished run" if on_a_cluster else "last epoch"
     return f"; the same command again goes on from the {left}"
 

@@ -108,9 +108,9 @@ def plan(
     from fmnist_aug.classifier import softmax
     from fmnist_aug.cli.searching import run_search
     from fmnist_aug.comparison import make_plan
-    from fmnist_aug.files import check_writable, read_json, write_text
+    from fmnist_aug.comparison.plan_files import read_plan
+    from fmnist_aug.files import check_writable, write_text
     from fmnist_aug.pairs import parse_pairs
-    from fmnist_aug.plan import ConfusionPlan
 
     changed = any(value is not None for value in (policy, folds, refresh))
     if plan_file is not None and (changed or search or pairs.strip() != "auto"):
@@ -118,7 +118,7 @@ def plan(
     if not search and any(value is not None for value in (trials, budget, study)):
         raise click.UsageError("--trials, --budget and --study are for --search")
     if plan_file is not None:
-        made = ConfusionPlan.from_json(json.dumps(read_json(Path(plan_file))))
+        made = read_plan(Path(plan_file))
     else:
         if pairs.strip() != "auto":
             parse_pairs(pairs)

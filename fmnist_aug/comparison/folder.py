@@ -135,9 +135,12 @@ class ComparisonFolder:
             if other or not extend:
                 self._refuse_foreign()
                 adding = "" if other else ", --extend to add what is new"
+                arms = _all_arms(kept, config) if extend else []
+                named = " ".join(f"--arm {arm}" for arm in arms)
                 raise RunFolderError(
                     f"{self.path} belongs to another comparison ({other or difference}); choose "
                     f"another --out{adding}, or --no-resume to start over"
+                    + (f"; to add to it name its arms too: {named}" if named else "")
                 )
         else:
             self._refuse_unclaimed()
@@ -332,6 +335,17 @@ def _grown(old: Any, new: dict[str, Any]) -> Any:
     except (KeyError, TypeError):
         return old
     return {**old, "arms": new["arms"], "runs": new["runs"]} if more else old
+
+
+def _all_arms(old: Any, new: dict[str, Any]) -> list[str]:
+    """The arms of both configurations, if with them the old one could grow to the new one."""
+    try:
+        arms = list(dict.fromkeys([*old["arms"], *new["arms"]]))
+    except (KeyError, TypeError):
+        return []
+    whole = {**new, "arms": arms}
+    grows = len(arms) > len(old["arms"]) and not _first_difference(_grown(old, whole), whole)
+    return arms if grows else []
 
 
 def _first_difference(old: Any, new: Any, name: str = "") -> str | None:

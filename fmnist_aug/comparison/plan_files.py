@@ -32,18 +32,29 @@ def load_plan(where: str | Path, dataset: str) -> ConfusionPlan:
     """
     path = Path(where)
     if str(where) == DEFAULT:
-        path = _SHIPPED / f"{dataset}.json"
-        if not path.is_file():
-            known = ", ".join(sorted(file.stem for file in _SHIPPED.glob("*.json"))) or "none"
+        known = {file.stem: file for file in sorted(_SHIPPED.glob("*.json"))}
+        if dataset not in known:
             raise UsageError(
-                f"no default plan for {dataset!r} comes with the package (for: {known}); find one "
-                "with fmnist-aug plan --search --out FILE and give that"
+                f"no default plan for {dataset!r} comes with the package (for: "
+                f"{', '.join(known) or 'none'}); find one with fmnist-aug plan --search --out FILE "
+                "and give that"
             )
-    value = read_json(path)
+        path = known[dataset]
+    return read_plan(path)
+
+
+def read_plan(path: Path) -> ConfusionPlan:
+    """Read a plan from a file.
+
+    Raises:
+        RunFolderError: the file can't be read or is not JSON.
+        DataError: it is not a plan.
+    """
+    value = read_json(path, "give a plan that fmnist-aug plan --out FILE wrote")
     try:
         return ConfusionPlan.from_dict(value)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise DataError(f"{path} is not a plan as fmnist-aug writes it: {error}") from error
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def check_plan(plan: ConfusionPlan, train: ImageDataset) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -50,16 +51,12 @@ def is_picture(path: Path) -> bool:
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """The pictures in ``folder`` and its subfolders, in a fixed order.
+    """The pictures in ``folder`` and its subfolders, linked ones too, in a fixed order.
 
     Raises:
-        DataError: there are pictures of a kind that can't be read.
+        DataError: there are pictures of a kind that can't be read, or a folder can't be.
     """
-    entries = sorted(
-        path
-        for path in folder.rglob("*")
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    entries = sorted(_walk(folder))
     unreadable = [path for path in entries if path.suffix.lower() in UNREADABLE]
     if unreadable:
         raise DataError(
@@ -67,6 +64,25 @@ def list_pictures(folder: Path) -> list[Path]:
             "PNG, or remove"
         )
     return [path for path in entries if is_picture(path)]
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """What lies in a folder and below, without what is hidden; no folder twice, as links may be."""
+
+    def refuse(error: OSError) -> None:
+        reason = error.strerror or error
+        raise DataError(f"{error.filename}: cannot be read ({reason})") from error
+
+    known = {os.path.realpath(folder)}
+    for where, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        yield from (Path(where, name) for name in files if not name.startswith("."))
+        below = {
+            os.path.realpath(Path(where, name)): name
+            for name in sorted(folders, reverse=True)
+            if not name.startswith(".")
+        }
+        folders[:] = sorted(name for real, name in below.items() if real not in known)
+        known |= below.keys()
 
 
 def name_some(paths: Sequence[Path]) -> str:

@@ -96,7 +96,7 @@ def confusion_figure(results: Results, arm: str, theme: Theme = LIGHT) -> bytes:
         axes = figure.add_subplot()
         colours = blend(theme.surface, theme.strong).with_extremes(bad=theme.right)
         _matrix(axes, results, wrong / largest, labels, colours, (0.0, 1.0), theme)
-        axes.set_title(f"{arm}: test images, sum of {runs}")
+        _title(figure, f"{arm}: test images, sum of {runs}")
 
     return draw(theme, *_matrix_size(len(counts)), paint)
 
@@ -123,7 +123,7 @@ def difference_figure(results: Results, theme: Theme = LIGHT) -> bytes | None:
         axes = figure.add_subplot()
         colours = blend(theme.worse, theme.better, middle=theme.surface)
         _matrix(axes, results, gain / largest, labels, colours, (-1.0, 1.0), theme)
-        axes.set_title(f"{pair[0]} − {pair[1]}: images a run (blue: better, orange: worse)")
+        _title(figure, f"{pair[0]} − {pair[1]}: images a run\n(blue: better, orange: worse)")
 
     return draw(theme, *_matrix_size(len(change)), paint)
 
@@ -312,6 +312,20 @@ def _matrix(
         axes.tick_params(which="minor", length=0)
         axes.grid(which="minor", color=theme.grid, linewidth=0.6)
     axes.spines[:].set_visible(False)
+
+
+def _title(figure: Figure, text: str) -> None:
+    """A title from the figure's left edge on: a small matrix is narrower than its title."""
+    import matplotlib
+
+    settings = matplotlib.rcParams
+    figure.suptitle(
+        text,
+        x=0.01,
+        horizontalalignment="left",
+        fontsize=settings["axes.titlesize"],
+        fontweight=settings["axes.titleweight"],
+    )
 
 
 def _matrix_size(size: int) -> tuple[float, float]:

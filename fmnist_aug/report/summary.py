@@ -295,6 +295,8 @@ def _classes_or_images(
     results: Results, uniform: Contrast | None, found: dict[tuple[str, str], Contrast]
 ) -> list[str]:
     """Whether it is the classes: `targeted` may skip easy draws too, which `uniform` never does."""
+    if not results["plan"]["pairs"]:
+        return []
     for arm, does in _CONTROLS.items():
         if control := found.get(("targeted", arm)):
             text = f"Against {arm}, which {does}, targeted is {_spell(control)}: {control.verdict}"
@@ -304,7 +306,7 @@ def _classes_or_images(
     if uniform and uniform.verdict != "no evidence" and skips_easy_draws(results):
         return [
             "targeted skips easy draws too, which uniform does not: the arm hard-only tells that "
-            "from what the classes do (--arm; --extend adds it to these runs)."
+            "from what the classes do (--extend adds it to these runs, given all arms by --arm)."
         ]
     return []
 

@@ -46,8 +46,8 @@ __all__ = [
     "render_tables",
 ]
 
-USUAL_WIDTH = 80
-"""Characters a line of a terminal has at least, as a rule."""
+_BETWEEN = 3
+"""Characters between the columns of a table on a terminal, with those at its edges."""
 
 
 @dataclass(frozen=True)
@@ -258,15 +258,11 @@ def _render(table: TextTable, console: Console) -> None:
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
-    roomy = console.width >= USUAL_WIDTH  # narrower ones fold names rather than numbers
-    for position, column in enumerate(table.columns):
+    widths = _widths(table, console.width)
+    for position, (column, width) in enumerate(zip(table.columns, widths, strict=True)):
         label = position < table.labels
-        names = [row[position] for row in table.rows] if label and roomy else []
         shown.add_column(
-            Text(column),
-            justify="left" if label else "right",
-            overflow="fold",
-            min_width=max((len(word) for name in names for word in name.split()), default=None),
+            Text(column), justify="left" if label else "right", overflow="fold", width=width
         )
     for position, row in enumerate(table.rows):
         # Text, not str: a class name in square brackets is no markup
@@ -274,3 +270,28 @@ def _render(table: TextTable, console: Console) -> None:
             *(Text(cell) for cell in row), style="bold" if position in table.strong else None
         )
     console.print(shown)
+
+
+def _widths(table: TextTable, width: int) -> list[int | None]:
+    """Of each column, so that no word or number is broken; None, rich's own, if they don't fit.
+
+    rich by itself breaks names where headings could be wrapped, and cuts the last column off if it
+    is told how wide the names are at least.
+    """
+    from rich.cells import cell_len
+
+    columns = list(zip(table.columns, *table.rows, strict=True))
+    least = [
+        max((cell_len(word) for cell in cells for word in cell.split()), default=0)
+        for cells in columns
+    ]
+    most = [max(map(cell_len, cells)) for cells in columns]
+    spare = width - sum(least) - _BETWEEN * len(columns) + 1
+    if spare < 0:
+        return [None] * len(columns)
+    # the more columns have all that they want, the fewer lines are wrapped
+    for place in sorted(range(len(columns)), key=lambda place: most[place] - least[place]):
+        more = min(spare, most[place] - least[place])
+        least[place] += more
+        spare -= more
+    return [*least]

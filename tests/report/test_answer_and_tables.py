@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -98,6 +101,14 @@ def test_the_arms_that_tell_classes_from_the_rest_are_in_the_answer(arm, does):
     )
     found["verdict"] = "better"
     assert "p = 0.900): better." in headline(results)
+
+
+def test_a_plan_without_classes_has_no_part_of_them_to_tell():
+    _, _, results = small(arms=(*ARMS, "hard-only"))
+    contrast(results, "targeted", "uniform")["verdict"] = "better"
+    results["plan"].update(pairs=[], keep=1.0)
+    assert "Against hard-only" not in headline(results)
+    assert "Nothing was targeted" in headline(results)
 
 
 def test_without_uniform_the_answer_stays_open():
@@ -227,6 +238,18 @@ def test_names_of_arms_are_not_broken_on_a_usual_terminal():
         start = next(place for place, line in enumerate(lines) if line.startswith(title))
         words = {line.split(maxsplit=1)[0] for line in lines[start:] if line.strip()}
         assert {"targeted", "random-classes"} <= words
+
+
+@pytest.mark.parametrize("width", [60, 70, *range(78, 90), 100])
+def test_numbers_are_whole_whatever_the_width_of_the_terminal(width):
+    path = Path(__file__).parents[2] / "examples/results/fashion-mnist-original-cpu/results.json"
+    results = json.loads(path.read_text())
+    told = printed(results, width=width)
+    assert max(map(len, told.splitlines())) <= width
+    table = focus_table(results)
+    numbers = [cell for row in table.rows for cell in row[table.labels :]]
+    words = told.split()
+    assert all(words.count(number) >= numbers.count(number) for number in numbers)
 
 
 def test_commits_of_the_runs_are_told_as_git_does():

@@ -7,12 +7,16 @@ import itertools
 import subprocess
 import sys
 
+import matplotlib
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from fmnist_aug.comparison import ARMS as COMPARED_ARMS
-from fmnist_aug.report import figures, html, write_report
+from fmnist_aug.report import canvas, figures, html, write_report
 from fmnist_aug.report.canvas import DARK, LIGHT
 from fmnist_aug.report.figures import draw_figures, file_name
 from fmnist_aug.report.summary import KNOWN_ARMS
@@ -92,6 +96,28 @@ def test_a_comparison_of_all_arms_is_drawn_and_written(tmp_path):
     text = write_report(tmp_path, results, test, logits).read_text(encoding="utf-8")
     assert all(f'class="card {arm}"' in text for arm in KNOWN_ARMS)
     assert 'class="beside stacked"' in text
+
+
+@pytest.mark.parametrize("classes", [2, 6, 10, 20, 30])
+def test_nothing_of_a_matrix_is_cut_at_its_edge(classes, monkeypatch):
+    def check(theme, width, height, paint):
+        with matplotlib.rc_context(canvas._settings(theme)):
+            figure = Figure(figsize=(width, height), layout="constrained")
+            drawn = FigureCanvasAgg(figure)
+            paint(figure)
+            drawn.draw()
+            for text in figure.findobj(Text):
+                if text.get_visible() and text.get_text():
+                    box = text.get_window_extent()
+                    assert box.x0 >= 0, text
+                    assert box.x1 <= figure.bbox.x1, text
+                    assert box.y1 <= figure.bbox.y1, text
+        return b""
+
+    monkeypatch.setattr(figures, "draw", check)
+    _, _, results = small(classes, runs=2, count=4 * classes, arms=(*ARMS, "random-classes"))
+    figures.confusion_figure(results, "random-classes")
+    figures.difference_figure(results)
 
 
 def test_one_arm_has_no_differences_to_draw():
