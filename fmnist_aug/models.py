@@ -235,6 +235,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "fast-cnn": FastCNN,
     "fast-cnn-48": partial(FastCNN, width=48, stem=24),
     "deep-cnn-48": partial(FastCNN, width=48, stem=24, residuals=(1, 2, 2)),
+    "deep-cnn-64": partial(FastCNN, width=64, stem=32, residuals=(1, 2, 2)),
     "deep-cnn-128": partial(FastCNN, width=128, stem=64, residuals=(1, 2, 2)),
     "wide-resnet-16-8": partial(WideResNet, depth=16, width=8),
     "wide-resnet-28-10": partial(WideResNet, depth=28, width=10),

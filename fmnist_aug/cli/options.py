@@ -39,6 +39,7 @@ MODELS = (
     "fast-cnn",
     "fast-cnn-48",
     "deep-cnn-48",
+    "deep-cnn-64",
     "deep-cnn-128",
     "wide-resnet-16-8",
     "wide-resnet-28-10",
