@@ -144,13 +144,11 @@ class HardExampleBatchSampler(BatchSampler):
         for count, size in self._groups(done):
             candidates = list(islice(draws, count))
             indices = torch.tensor(candidates)
+            places = torch.arange(count)
             if size < count:
                 self._check_losses(indices)
-                chosen = self.hard.choose(indices, size)
-                indices = indices[chosen]
-                candidates = [candidates[place] for place in chosen.tolist()]
-            places = torch.arange(-(-len(candidates) // processes.count) * processes.count)
-            places %= len(candidates)
+                places = self.hard.choose(indices, size)
+            places = places[torch.arange(-(-size // processes.count) * processes.count) % size]
             self._waiting.append((indices[places], count))
             yield [candidates[place] for place in places[processes.share].tolist()]
 

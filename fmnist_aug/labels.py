@@ -94,3 +94,16 @@ def _stored(source: Any, kind: set[str]) -> Any:
         if value is not None and not callable(value):
             return [sample[1] for sample in value]
     return None
+
+
+def check_known(labels: NDArray[np.int64], num_classes: int) -> None:
+    """Find out whether a plan knows all these labels' classes.
+
+    Raises:
+        DataError: it does not.
+    """
+    if labels.size and labels.max() >= num_classes:
+        raise DataError(
+            f"the labels go up to {labels.max()}, but the plan knows {num_classes} classes, "
+            "numbered from 0"
+        )

@@ -11,7 +11,7 @@ from torch.utils.data import DistributedSampler, Sampler
 
 from fmnist_aug.checks import whole_number
 from fmnist_aug.errors import DataError, UsageError
-from fmnist_aug.labels import find_labels, kinds
+from fmnist_aug.labels import check_known, find_labels, kinds
 from fmnist_aug.plan import ConfusionPlan
 
 
@@ -179,11 +179,7 @@ class AugmentationSampler(_Position, Sampler[int]):
             raise UsageError(
                 "the plan's extra draws change during the training; give its length (epochs=…)"
             )
-        if self.labels.size and self.labels.max() >= len(plan.class_names):
-            raise DataError(
-                f"the labels go up to {self.labels.max()}, but the plan knows "
-                f"{len(plan.class_names)} classes, numbered from 0"
-            )
+        check_known(self.labels, len(plan.class_names))
         self._weights = _image_weights(plan, len(self.labels))
         counts = np.bincount(self.labels, minlength=len(plan.class_names))
         self._several = np.count_nonzero(counts) > 1  # with one there is nothing to tell apart

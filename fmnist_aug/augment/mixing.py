@@ -18,6 +18,7 @@ from torch import Tensor
 from fmnist_aug.augment.policies import Mix
 from fmnist_aug.augment.random_numbers import integers_between, uniform, uniform_between
 from fmnist_aug.errors import DataError
+from fmnist_aug.labels import check_known
 
 _PURPOSE = 1 << 10
 """Beyond the purposes of a policy's operations, so that no random number is used twice."""
@@ -53,11 +54,7 @@ class Partners:
         device: torch.device | str = "cpu",
         unseen: NDArray[np.bool_] | None = None,
     ) -> None:
-        if labels.size and labels.max() >= num_classes:
-            raise DataError(
-                f"the labels go up to {labels.max()}, but the plan knows {num_classes} classes, "
-                "numbered from 0"
-            )
+        check_known(labels, num_classes)
         usable = np.ones(len(labels), bool) if unseen is None else ~unseen
         paired = np.zeros((num_classes, num_classes), bool)
         for first, second in pairs:
